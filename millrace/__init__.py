@@ -1,0 +1,57 @@
+"""Online machine learning in production, the batch way.
+
+The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
+``expect``), and the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``) for notebooks.
+Everything is imported when it is first used: ``import millrace`` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from millrace.settings import silence
+
+if TYPE_CHECKING:
+    from millrace import expect as expect
+    from millrace.batch import Batch as Batch
+    from millrace.dataset import Dataset as Dataset
+    from millrace.dataset import Labels as Labels
+    from millrace.dataset import Race as Race
+    from millrace.errors import MillraceError as MillraceError
+    from millrace.feed import feed as feed
+    from millrace.infer import infer as infer
+    from millrace.ingest import ingest as ingest
+    from millrace.learn import learn as learn
+    from millrace.run import run as run
+    from millrace.schema import Column as Column
+    from millrace.schema import Schema as Schema
+    from millrace.status import status as status
+
+silence()
+
+_HOMES = {
+    "Batch": "millrace.batch",
+    "Column": "millrace.schema",
+    "Dataset": "millrace.dataset",
+    "Labels": "millrace.dataset",
+    "MillraceError": "millrace.errors",
+    "Race": "millrace.dataset",
+    "Schema": "millrace.schema",
+    "feed": "millrace.feed",
+    "infer": "millrace.infer",
+    "ingest": "millrace.ingest",
+    "learn": "millrace.learn",
+    "run": "millrace.run",
+    "status": "millrace.status",
+}
+
+__all__ = ["expect", *_HOMES]  # noqa: PLE0604 - the names are those of the table above
+
+
+def __getattr__(name: str) -> Any:
+    if name == "expect":
+        return importlib.import_module("millrace.expect")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'millrace' has no attribute {name!r}")

@@ -1,0 +1,199 @@
+"""Which datasets are there, and what is wrong with a broken one?
+
+A dataset is found by its place: ``datasets/flights.py`` *is* ``flights``. Its file is loaded by path as the module
+``millrace_datasets.flights``, so that a model that refers to something in it can be pickled, and found again by the
+finder that this module installs. River and scikit-learn are loaded when a dataset's functions first use them, not when
+its file is read: listing datasets stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from millrace.dataset import Dataset
+from millrace.errors import DatasetError, MillraceError, unknown
+from millrace.settings import settings
+
+PACKAGE = "millrace_datasets"
+_LOCK = threading.RLock()
+_LAZY = ("river", "sklearn")
+
+
+def names() -> list[str]:
+    """Return the names of all datasets, in alphabetical order.
+
+    Raises
+    ------
+    DatasetError
+        When the folder of datasets is not there.
+    """
+    folder = settings().datasets
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}/ with datasets here; go to the checkout, or set MILLRACE_DATASETS")
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def path_of(name: str) -> Path:
+    """Return the file of a dataset.
+
+    Raises
+    ------
+    UsageError
+        When there is no dataset of this name; it names the ones there are.
+    """
+    if name not in names():
+        raise unknown("dataset", name, names())
+    return settings().datasets / f"{name}.py"
+
+
+def load(name: str) -> Dataset:
+    """Load a dataset from its file, once for each text that the file has.
+
+    Raises
+    ------
+    UsageError
+        When there is no dataset of this name.
+    DatasetError
+        When the file is broken; the message names the file, the line, what is wrong and what would be right.
+    """
+    path = path_of(name)
+    with _LOCK:
+        loaded = sys.modules.get(f"{PACKAGE}.{name}")
+        text = path.read_text(encoding="utf-8")
+        if loaded is None or getattr(loaded, "dataset", None) is None or _origin(loaded) != (path.resolve(), text):
+            loaded = _execute(name, path, text)
+        dataset = loaded.dataset
+        assert isinstance(dataset, Dataset)
+        return dataset
+
+
+def load_all() -> tuple[list[Dataset], list[MillraceError]]:
+    """Load every dataset; a broken one does not stop the others."""
+    datasets, broken = [], []
+    for name in names():
+        try:
+            datasets.append(load(name))
+        except MillraceError as error:
+            broken.append(error)
+    return datasets, broken
+
+
+def _origin(module: ModuleType) -> tuple[Path, str]:
+    return Path(module.__file__ or "").resolve(), module.dataset.text
+
+
+def _execute(name: str, path: Path, text: str) -> ModuleType:
+    full = f"{PACKAGE}.{name}"
+    spec = importlib.util.spec_from_file_location(full, path.resolve())
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    _package()
+    previous = sys.modules.get(full)
+    sys.modules[full] = module
+    try:
+        with _Lazily():
+            exec(compile(text, str(path.resolve()), "exec"), module.__dict__)
+        dataset = getattr(module, "dataset", None)
+        if not isinstance(dataset, Dataset):
+            raise DatasetError("it defines no `dataset`; write dataset = Dataset(…) at its top level")
+        object.__setattr__(dataset, "name", name)
+        object.__setattr__(dataset, "path", path)
+        object.__setattr__(dataset, "text", text)
+        _check(dataset, path.resolve())
+    except BaseException as error:
+        sys.modules.pop(full, None)
+        if previous is not None:
+            sys.modules[full] = previous
+        if not isinstance(error, Exception):
+            raise
+        raise DatasetError(f"{path}:{_line(error, path.resolve())}: {_message(error)}") from error
+    setattr(sys.modules[PACKAGE], name, module)
+    return module
+
+
+def _check(dataset: Dataset, path: Path) -> None:
+    from millrace import features
+
+    features.check(dataset)
+    for model, build in dataset.models.items():
+        if inspect.signature(build).parameters:
+            raise DatasetError(f"model {model!r}: the function {build.__name__} must take no arguments")
+
+
+def _line(error: BaseException, path: Path) -> int:
+    if isinstance(error, SyntaxError):
+        return error.lineno or 1
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return (lines[-1] if lines else None) or 1
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, MillraceError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}: {(error.text or '').strip()}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _package() -> ModuleType:
+    if PACKAGE not in sys.modules:
+        package = ModuleType(PACKAGE)
+        package.__path__ = []
+        sys.modules[PACKAGE] = package
+    return sys.modules[PACKAGE]
+
+
+class _Lazily(importlib.abc.MetaPathFinder):
+    """While it is entered, sub-modules of the heavy libraries are loaded at their first use."""
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, rest = fullname.partition(".")
+        if package not in _LAZY or not rest or "." in rest:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds ``millrace_datasets.<name>`` when a pickle asks for it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        if package != PACKAGE or (name and name not in names()):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=not name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        if spec.name == PACKAGE:
+            return None
+        name = spec.name.rpartition(".")[2]
+        load(name)
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: the module was run when its dataset was loaded."""
+
+
+sys.meta_path.append(_Finder())

@@ -1,0 +1,165 @@
+"""Which state does a model have at a place of the log, and which of its states can be loaded for inference?
+
+A state is a file beside the tables, named by its sha256, written whole before the row that names it. A row with a
+version says that this state is in MLflow. What belongs together (the same model, definition and environment) is a
+lineage: another environment begins anew from the log, and never unpickles in hope.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from millrace import tables
+from millrace.clock import now
+from millrace.errors import MillraceError
+from millrace.tables import Table
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model at a ``seq``: the columns of the table ``checkpoints``."""
+
+    model: str
+    fingerprint: str
+    environment: str
+    seq: int
+    sha256: str
+    digest: str
+    bytes: int
+    skipped: list[Mapping[str, Any]] = field(default_factory=list)
+    parent: str | None = None
+    clock: datetime | None = None
+    version: int | None = None
+    run_id: str | None = None
+    at: datetime | None = None
+
+    @property
+    def lineage(self) -> str:
+        """The name under which a fold's cursor is kept."""
+        return lineage(self.model, self.fingerprint, self.environment)
+
+
+def lineage(model: str, fingerprint: str, environment: str) -> str:
+    """Return the name of a model's lineage: its definition in an environment."""
+    return f"fold/{model}/{fingerprint[:16]}-{hashlib.sha256(environment.encode()).hexdigest()[:8]}"
+
+
+def latest(table: Table, model: str, fingerprint: str, environment: str) -> Checkpoint | None:
+    """Return where the fold of a model stands, or None before it began."""
+    name = lineage(model, fingerprint, environment)
+    if not table.cursor(f"{name}/began"):
+        return None
+    mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
+    rows = table.read(where=mine & (pl.col("seq") == table.cursor(name)))
+    return _checkpoint(rows, f"model {model!r} at seq {table.cursor(name)}")
+
+
+def newest(table: Table, model: str) -> Checkpoint | None:
+    """Return where a model stands in the lineage that was folded last, or None before there is one."""
+    seq = table.cursor(f"newest/{model}") - 1
+    if seq < 0:
+        return None
+    rows = table.read(where=(pl.col("model") == model) & (pl.col("seq") == seq) & pl.col("version").is_null())
+    return _checkpoint(rows.sort("at"), f"model {model!r} at seq {seq}")
+
+
+def published(table: Table, model: str) -> Checkpoint | None:
+    """Return the newest state of a model that is a version in MLflow, or None before there is one."""
+    seq = table.cursor(f"publish/{model}") - 1
+    if seq < 0:
+        return None
+    rows = table.read(where=(pl.col("model") == model) & (pl.col("seq") == seq) & pl.col("version").is_not_null())
+    return _checkpoint(rows.sort("version"), f"the version of model {model!r} at seq {seq}")
+
+
+def _checkpoint(rows: pl.DataFrame, what: str) -> Checkpoint:
+    if not rows.height:
+        raise MillraceError(f"{what} is not in the table checkpoints, which was changed by hand; restore the tables from a copy")
+    return Checkpoint(**rows.row(-1, named=True))
+
+
+def begin(table: Table, checkpoint: Checkpoint) -> None:
+    """Record the fresh model, at seq 0."""
+    table.append(_frame(checkpoint), {f"{checkpoint.lineage}/began": 1, f"newest/{checkpoint.model}": 1})
+
+
+def advance(table: Table, checkpoint: Checkpoint) -> None:
+    """Record how far a fold has come.
+
+    Raises
+    ------
+    ConflictError
+        When another learner has folded this model since the table was opened.
+    """
+    table.append(_frame(checkpoint), {checkpoint.lineage: checkpoint.seq, f"newest/{checkpoint.model}": checkpoint.seq + 1})
+
+
+def publish(table: Table, checkpoint: Checkpoint) -> None:
+    """Record that a state is a version."""
+    table.append(_frame(checkpoint), {f"publish/{checkpoint.model}": checkpoint.seq + 1})
+
+
+def _frame(checkpoint: Checkpoint) -> pl.DataFrame:
+    row = {**vars(checkpoint), "at": now()}
+    typed = {"skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String}))}
+    return pl.DataFrame([row], schema_overrides=typed, infer_schema_length=1)
+
+
+def _path(dataset: str, sha256: str) -> Path:
+    return tables.folder(dataset) / "states" / f"{sha256}.pkl"
+
+
+def write_state(dataset: str, data: bytes) -> str:
+    """Write a state, whole or not at all; return its sha256, which is its name."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = _path(dataset, sha256)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    return sha256
+
+
+def read_state(dataset: str, checkpoint: Checkpoint) -> bytes:
+    """Read the state of a checkpoint; what is not what was recorded is never loaded.
+
+    Raises
+    ------
+    MillraceError
+        When the file is gone or its content is another.
+    """
+    try:
+        return read_named(dataset, checkpoint.sha256)
+    except MillraceError as error:
+        raise MillraceError(f"model {checkpoint.model!r} at seq {checkpoint.seq} cannot be taken up: {error}") from error
+
+
+def read_named(dataset: str, sha256: str) -> bytes:
+    """Read the state of this name.
+
+    Raises
+    ------
+    MillraceError
+        When the file is gone or its content is another.
+    """
+    path = _path(dataset, sha256)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise MillraceError(f"its state is gone; put {path} back from a copy") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise MillraceError(f"its state was changed ({path} has sha256 {found}) and is not loaded; put it back from a copy")
+    return data

@@ -1,0 +1,106 @@
+"""What time is it, and how is a time written?
+
+Every time in Millrace is UTC, aware, in microseconds. "Now" comes from here alone, so that a test can set it. No
+clock of a machine decides what is learned: windows close on the clock of the data.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from millrace.errors import UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def now() -> datetime:
+    """Return the present moment, in UTC.
+
+    Examples
+    --------
+    >>> now().tzinfo
+    datetime.timezone.utc
+    """
+    return datetime.now(UTC)
+
+
+def aware(moment: datetime) -> datetime:
+    """Return a moment in UTC; refuse one that does not say its time zone.
+
+    Raises
+    ------
+    UsageError
+        When the moment is naive.
+
+    Examples
+    --------
+    >>> aware(datetime.fromisoformat("2013-01-20T07:00-05:00")).isoformat()
+    '2013-01-20T12:00:00+00:00'
+    """
+    if moment.tzinfo is None:
+        raise UsageError(f"{moment.isoformat()} does not say its time zone; write {moment.isoformat()}Z for UTC")
+    return moment.astimezone(UTC)
+
+
+def parse_moment(text: str) -> datetime:
+    """Read a date (midnight UTC) or a time with its zone, as people type them.
+
+    Raises
+    ------
+    UsageError
+        When the text is neither, or a time without a zone.
+
+    Examples
+    --------
+    >>> parse_moment("2013-01-22").isoformat()
+    '2013-01-22T00:00:00+00:00'
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 2013-01-22 or 2013-01-22T12:00Z") from None
+    if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text):
+        return moment.replace(tzinfo=UTC)
+    return aware(moment)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a length of time, such as ``90s``, ``15m``, ``1h``, ``2d`` or ``1w``.
+
+    Raises
+    ------
+    UsageError
+        When there is no number, no unit, or nothing that passes.
+
+    Examples
+    --------
+    >>> parse_duration("1h")
+    datetime.timedelta(seconds=3600)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if not found or float(found[1]) == 0:
+        raise UsageError(f"{text!r} is no length of time; write a number and s, m, h, d or w, such as 1h")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def write_moment(moment: datetime | None) -> str | None:
+    """Write a moment as RFC 3339 in UTC, to the microsecond only where it has any.
+
+    Examples
+    --------
+    >>> write_moment(datetime(2013, 1, 22, 12, tzinfo=UTC))
+    '2013-01-22T12:00:00Z'
+    """
+    return None if moment is None else aware(moment).isoformat().replace("+00:00", "Z")
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970, exactly.
+
+    Examples
+    --------
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
+    1000005
+    """
+    return (aware(moment) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

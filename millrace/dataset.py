@@ -1,0 +1,203 @@
+"""What is one prediction problem?
+
+A dataset is declared in one file; this is what that file fills in. Nothing heavy is imported and nothing is run
+here: what is wrong with a declaration is said when the file is loaded, and the models are built when they are used.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from millrace.errors import DatasetError, unknown
+from millrace.expect import Expectation
+from millrace.loss import Loss
+from millrace.schema import Column, Dtype, Schema
+
+if TYPE_CHECKING:
+    from river.base import Estimator
+
+TASKS = ("binary", "multiclass", "regression")
+PRIOR = "prior"
+"""The model that every race has, undeclared: the running share of each class, or the running mean."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How labels arrive.
+
+    Parameters
+    ----------
+    window
+        How long an event waits for its label, on the clock of the data. A label that arrives later is kept as a
+        correction and not learned. None waits for ever.
+    id, label, time, source
+        What the files call the event's id, the value, the time at which it became known, and where it came from
+        (``natural`` where the column is absent, or ``human``).
+    """
+
+    window: timedelta | None = None
+    id: str = "event_id"
+    label: str = "label"
+    time: str = "label_time"
+    source: str = "label_source"
+
+    def __post_init__(self) -> None:
+        if self.window is not None and self.window <= timedelta(0):
+            raise DatasetError(f"labels: window={self.window!r} must be longer than nothing")
+
+
+@dataclass(frozen=True)
+class Race:
+    """When a shadow becomes champion: its mean loss is lower over the events that both predicted.
+
+    Parameters
+    ----------
+    minimum
+        So many of these events must be labelled first.
+    cooldown
+        So many further labels must pass after a promotion before the next.
+    """
+
+    minimum: int = 200
+    cooldown: int = 200
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1 or self.cooldown < 0:
+            raise DatasetError(f"race: minimum={self.minimum} must be 1 or more, cooldown={self.cooldown} 0 or more")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One prediction problem, as its file declares it.
+
+    Parameters
+    ----------
+    task
+        ``binary``, ``multiclass`` or ``regression``.
+    event
+        The raw columns of an event.
+    label
+        The label's type, or a :class:`~millrace.schema.Column` with what it may be.
+    features
+        Polars expressions over the raw columns, ``event_id`` and ``event_time``: row by row, without state. Strings,
+        booleans and numbers. A null is left out of what the models see.
+    models
+        Functions that build a fresh model, by name.
+    loss
+        Bounded, one number an example, decides the race: ``log``, ``brier``, ``zero_one``, ``absolute``, ``squared``, or
+        a :class:`~millrace.loss.Loss` with a scale.
+    metrics
+        River's metrics by name (``"ROCAUC"``), or instances, or a function that builds them; shown, they decide nothing.
+    every
+        How often the dataset is due when it is run on a schedule.
+    cadence
+        How often a model is published, on the clock of the data.
+    labels, race
+        How labels arrive, and when a shadow becomes champion.
+    expect
+        Great Expectations' expectations of the raw columns, by name (:mod:`millrace.expect`).
+    history
+        Stored data to try things on: a Parquet file beside the dataset's file, or a function that returns a frame,
+        with ``event_id``, ``event_time``, the raw columns, ``label`` (null: never answered) and ``label_time``.
+    settle
+        For writers that cannot rename into place: a file is taken when it has not changed for so long.
+    future
+        An event's time may be so far ahead of the moment at which its file was received.
+    id_horizon
+        Ids are unique within this time, on the clock of the data.
+
+    Raises
+    ------
+    DatasetError
+        When the declaration cannot be right; the message says what would be.
+    """
+
+    task: str
+    event: Schema
+    label: Column | Dtype
+    features: Sequence[pl.Expr]
+    models: Mapping[str, Callable[[], Estimator]]
+    loss: str | Loss
+    metrics: Sequence[Any] | Callable[[], Sequence[Any]] = ()
+    every: timedelta = timedelta(hours=1)
+    cadence: timedelta = timedelta(hours=1)
+    labels: Labels = Labels()
+    race: Race = Race()
+    expect: Sequence[Expectation] = ()
+    history: str | Path | Callable[[], pl.DataFrame] | None = None
+    settle: timedelta | None = None
+    future: timedelta = timedelta(days=1)
+    id_horizon: timedelta = timedelta(days=90)
+    name: str = field(default="", init=False)
+    path: Path = field(default=Path(), init=False)
+    text: str = field(default="", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise DatasetError(str(unknown("task", self.task, TASKS)))
+        object.__setattr__(self, "label", Column.of(self.label))
+        object.__setattr__(self, "loss", Loss.of_task(self.loss, self.task))
+        self._check_label()
+        self._check_models()
+        for name in ("every", "cadence", "id_horizon"):
+            if getattr(self, name) <= timedelta(0):
+                raise DatasetError(f"{name}={getattr(self, name)!r} must be longer than nothing")
+        if not self.features:
+            raise DatasetError("features is empty; pass raw columns on with pl.col('name')")
+        for expression in self.features:
+            if not isinstance(expression, pl.Expr):
+                raise DatasetError(f"features holds {expression!r}; write Polars expressions, such as pl.col({expression!r})")
+        for expectation in self.expect:
+            if not isinstance(expectation, Expectation):
+                raise DatasetError(f"expect holds {expectation!r}; write expect.column_values_to_not_be_null('name')")
+
+    def _check_label(self) -> None:
+        dtype = self.label_column.dtype
+        if self.task == "binary" and dtype != pl.Boolean:
+            raise DatasetError(f"a binary label is pl.Boolean, not {dtype}; say multiclass for more than two classes")
+        if self.task == "regression" and not dtype.is_numeric():
+            raise DatasetError(f"a regression's label is a number such as pl.Float64, not {dtype}")
+        if self.task == "multiclass" and dtype not in (pl.String, pl.Int64, pl.Int32, pl.Boolean):
+            raise DatasetError(f"a multiclass label is pl.String or pl.Int64, not {dtype}")
+
+    def _check_models(self) -> None:
+        if not self.models:
+            raise DatasetError("models is empty; give at least one function that builds a model, by name")
+        for name, build in self.models.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
+                raise DatasetError(f"model {name!r}: a name is of lowercase letters, digits, - and _, and begins with a letter")
+            if name in (PRIOR, "champion", "latest") or re.fullmatch(r"v\d+", name):
+                raise DatasetError(f"model {name!r}: the name is taken (prior, champion, latest, v1 …); choose another")
+            if not callable(build) or not inspect.isfunction(build) or build.__name__ == "<lambda>":
+                raise DatasetError(f"model {name!r}: {build!r} is not a function of this file that builds a fresh model")
+
+    @property
+    def label_column(self) -> Column:
+        """What a label may be."""
+        assert isinstance(self.label, Column)
+        return self.label
+
+    @property
+    def race_loss(self) -> Loss:
+        """The loss that decides the race."""
+        assert isinstance(self.loss, Loss)
+        return self.loss
+
+    @property
+    def racing(self) -> list[str]:
+        """The names of all models of the race, ``prior`` first."""
+        return [PRIOR, *self.models]
+
+    @property
+    def description(self) -> str:
+        """The first line of the file's docstring."""
+        found = re.match(r'\s*[rR]?("""|\'\'\'|")(.*?)("""|\'\'\'|"|\n)', self.text, re.DOTALL)
+        return found[2].strip() if found else ""

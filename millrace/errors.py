@@ -1,0 +1,49 @@
+"""What can go wrong, in words that say what to do?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MillraceError(Exception):
+    """The root of every error that Millrace raises: it failed, and the message says what to do. Exit code 1."""
+
+
+class UsageError(MillraceError):
+    """It was asked for something that there is not. Exit code 2."""
+
+
+class DatasetError(MillraceError):
+    """A dataset's file is broken. The message names the file, the line and what would be right."""
+
+
+class ConflictError(MillraceError):
+    """Another process committed the same step first. Nothing is lost: read again and go on."""
+
+
+class RegistryError(MillraceError):
+    """MLflow did not answer or refused. The tick keeps its work; publishing is made up for later."""
+
+
+def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:
+    """Make the error for a name that does not exist.
+
+    Parameters
+    ----------
+    kind
+        What was looked for, such as ``"dataset"``.
+    name
+        The name that was asked for.
+    available
+        The names that there are.
+
+    Examples
+    --------
+    >>> str(unknown("dataset", "fligths", ["flights", "phishing"]))
+    "unknown dataset 'fligths'; did you mean 'flights'? available: flights, phishing"
+    """
+    names = sorted(available)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}; {hint}available: {', '.join(names) or 'none'}")

@@ -1,0 +1,161 @@
+"""What do the models see of an event?
+
+The features are computed once, when the event arrives, by one function (live, in replay, in explanation and in a
+loaded version), and logged. Polars divides one row and many rows differently in the last bit, so a row's features are
+always computed on a contiguous frame that ends in a row of nulls: then a row is alone or among others to the same bits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from millrace.casting import UTC_MICROSECONDS
+from millrace.dataset import Dataset
+from millrace.errors import DatasetError
+from millrace.schema import Column
+
+_SUPPORTED = (pl.String, pl.Boolean, pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8)
+_UNSIGNED = (pl.UInt8, pl.UInt16, pl.UInt32)
+
+
+def raw_schema(dataset: Dataset) -> dict[str, Any]:
+    """Return what a feature may be computed from: the id, the time and the raw columns, with their types."""
+    return {"event_id": pl.String(), "event_time": UTC_MICROSECONDS, **dataset.event.dtypes}
+
+
+def compute(dataset: Dataset, events: pl.DataFrame) -> pl.DataFrame:
+    """Compute the features of events.
+
+    Parameters
+    ----------
+    events
+        ``event_id``, ``event_time`` and the raw columns.
+
+    Returns
+    -------
+    DataFrame
+        A column a feature, a row an event, in the order of ``events``. Numbers are 64 bits wide, and null where they
+        are not finite.
+    """
+    schema = raw_schema(dataset)
+    nulls = pl.DataFrame({name: [None] for name in schema}, schema=schema)
+    padded = pl.concat([events.select(pl.col(name).cast(dtype) for name, dtype in schema.items()), nulls], rechunk=True)
+    x = padded.select(*dataset.features)
+    if x.height != padded.height:
+        raise DatasetError(
+            f"features give {x.height} rows for {padded.height} events; a feature is computed row by row, without means, "
+            "ranks or shifts (what depends on other events belongs in the model)"
+        )
+    return x.head(events.height).select(_normal(name, dtype) for name, dtype in x.schema.items())
+
+
+def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if dtype.is_float():
+        wide = column.cast(pl.Float64)
+        return pl.when(wide.is_finite()).then(wide).alias(name)
+    if dtype in _UNSIGNED or dtype.is_integer():
+        return column.cast(pl.Int64)
+    if dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    return column
+
+
+def schema(dataset: Dataset) -> dict[str, pl.DataType]:
+    """Return the features' names and types, in the order of the dataset's file."""
+    return dict(compute(dataset, pl.DataFrame(schema=raw_schema(dataset))).schema)
+
+
+def rows(x: pl.DataFrame) -> list[dict[str, Any]]:
+    """Turn features into what River's models take: a dict an event, nulls left out, keys in the order of the columns."""
+    names = x.columns
+    if not any(x.null_count().row(0)):
+        return [dict(zip(names, row, strict=True)) for row in x.iter_rows()]
+    return [{k: v for k, v in zip(names, row, strict=True) if v is not None} for row in x.iter_rows()]
+
+
+def in_order(x: pl.DataFrame, registered: Sequence[str]) -> pl.DataFrame:
+    """Put the features in the order in which they were first registered, new ones last."""
+    known = [name for name in registered if name in x.columns]
+    return x.select(*known, *[name for name in x.columns if name not in registered])
+
+
+def check(dataset: Dataset) -> None:
+    """Check that every feature is computed row by row, to the bit, on a made-up sample.
+
+    Raises
+    ------
+    DatasetError
+        When a feature cannot be computed, is of a type that River cannot take, or depends on its neighbours.
+    """
+    try:
+        empty = compute(dataset, pl.DataFrame(schema=raw_schema(dataset)))
+    except DatasetError:
+        raise
+    except Exception as error:
+        columns = ", ".join(raw_schema(dataset))
+        raise DatasetError(f"features: {_first_line(error)}; the raw columns are {columns}") from error
+    for name, dtype in empty.schema.items():
+        if dtype not in _SUPPORTED:
+            raise DatasetError(f"feature {name!r} is {dtype}; cast it to pl.Float64, pl.String or pl.Boolean")
+    sample = _sample(dataset)
+    try:
+        whole = compute(dataset, sample)
+    except DatasetError:
+        raise
+    except Exception:  # noqa: BLE001 - made-up values may be outside what an expression can read; real ones are checked live
+        return
+    for size in (1, 2, 7):
+        parts = [compute(dataset, sample.slice(start, size)) for start in range(0, sample.height, size)]
+        _same(whole, pl.concat(parts), f"in batches of {size}")
+    order = list(range(sample.height))
+    random.Random(7).shuffle(order)
+    _same(whole[order], compute(dataset, sample[order]), "in another order")
+
+
+def _same(whole: pl.DataFrame, again: pl.DataFrame, how: str) -> None:
+    for name in whole.columns:
+        if not whole[name].equals(again[name], null_equal=True):
+            raise DatasetError(
+                f"feature {name!r} is not computed row by row: {how} it is another; what depends on other events "
+                "belongs in the model"
+            )
+
+
+def _sample(dataset: Dataset, height: int = 23) -> pl.DataFrame:
+    source = random.Random(20130101)
+    columns: dict[str, list[Any]] = {
+        "event_id": [f"event-{i}" for i in range(height)],
+        "event_time": [datetime(2013, 1, 1, tzinfo=UTC) + timedelta(minutes=97 * i) for i in range(height)],
+    }
+    for name, column in dataset.event.columns.items():
+        columns[name] = [None if column.null and i % 11 == 10 else _made_up(column, source) for i in range(height)]
+    return pl.DataFrame(columns, schema=raw_schema(dataset))
+
+
+def _made_up(column: Column, source: random.Random) -> Any:
+    if column.known:
+        return source.choice(list(column.known))
+    low, high = column.between or (None, None)
+    dtype = column.dtype
+    if dtype == pl.String:
+        return source.choice(["a", "b", "See", "12", "x y"])
+    if dtype == pl.Boolean:
+        return source.random() < 0.5
+    if dtype == pl.Date:
+        return date(2013, 1, 1) + timedelta(days=source.randrange(365))
+    if dtype == pl.Datetime:
+        return datetime(2013, 1, 1, tzinfo=UTC) + timedelta(seconds=source.randrange(10**7))
+    smallest = 1 if low is None else low
+    largest = smallest + 100 if high is None else high
+    value = source.uniform(float(smallest), float(largest))
+    return round(value) if isinstance(dtype, type) and issubclass(dtype, pl.datatypes.IntegerType) else value
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]

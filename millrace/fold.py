@@ -1,0 +1,191 @@
+"""What has a model learned: how does it go on from where it stands in the log?
+
+    model at seq n = fold(learn_one, examples[1..n]), minus the examples that it could not learn
+
+Learning is exactly-once because a checkpoint *is* its position in the log: a learner that loses a commit throws its
+work away.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from millrace import catalog, checkpoints, features, models, state
+from millrace.checkpoints import Checkpoint
+from millrace.dataset import Dataset
+from millrace.errors import ConflictError, MillraceError
+from millrace.tables import Table
+
+CHUNK = 10_000
+"""Examples in memory at once."""
+COMMIT_EVERY = 200_000
+"""Examples between checkpoints of a long fold."""
+
+Example = tuple[int, str, datetime, Any, dict[str, Any]]
+"""``seq``, ``event_id``, ``event_time``, ``label``, ``x``."""
+
+
+@dataclass
+class FoldReport:
+    """How far a model's fold came: ``learned`` and ``skipped`` examples in this run, and the ``seq`` it stands at."""
+
+    dataset: str
+    model: str
+    learned: int = 0
+    seq: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        said = f"{self.model}: learned {self.learned:,}, at seq {self.seq:,}"
+        if self.skipped:
+            first = self.skipped[0]
+            said += f", skipped {len(self.skipped):,} (first: seq {first['seq']}, event {first['event_id']!r}: {first['error']})"
+        return said + (f"; {self.problem}" if self.problem else "")
+
+
+def fold(name: str, model: str, progress: Callable[[int, int], None] | None = None) -> FoldReport:
+    """Bring a model from where it stands to the head of the log.
+
+    Parameters
+    ----------
+    name, model
+        The dataset and the model.
+    progress
+        Called with the position and the head of the log while a long fold goes on.
+
+    Raises
+    ------
+    UsageError
+        When there is no such dataset or model.
+    """
+    dataset = catalog.load(name)
+    fresh, fingerprint = models.build(dataset, model)
+    models.register(dataset, model, fingerprint)
+    report = FoldReport(name, model)
+    here = models.environment()
+    while True:
+        table = Table(name, "checkpoints")
+        stands = checkpoints.latest(table, model, fingerprint, here)
+        try:
+            if stands is None:
+                checkpoints.begin(table, _checkpoint(dataset, fresh, Checkpoint(model, fingerprint, here, 0, "", "", 0), []))
+                continue
+            report.seq = stands.seq
+            examples = Table(name, "examples")
+            head = examples.cursor("seq")
+            if stands.seq >= head:
+                return report
+            stop = min(head, stands.seq + COMMIT_EVERY)
+            estimator = state.load(checkpoints.read_state(name, stands))
+            skipped = _learn(estimator, examples, stands.seq, stop, lambda seq: progress and progress(seq, head))
+            estimator = skipped.estimator
+            checkpoints.advance(table, _checkpoint(dataset, estimator, stands, skipped.errors, stop, skipped.clock))
+        except ConflictError:
+            continue  # another learner was faster: what was learned here is thrown away, and read again
+        report.learned += stop - stands.seq - len(skipped.errors)
+        report.skipped.extend(skipped.errors)
+
+
+def fold_alone(name: str, model: str) -> FoldReport:
+    """Fold a model; what goes wrong with it is told in its report, so that the other models go on."""
+    try:
+        return fold(name, model)
+    except MillraceError as error:
+        return FoldReport(name, model, problem=str(error))
+
+
+@dataclass
+class _Learned:
+    estimator: Any
+    errors: list[dict[str, Any]]
+    clock: datetime | None
+
+
+def _checkpoint(
+    dataset: Dataset, estimator: Any, parent: Checkpoint, errors: list[dict[str, Any]], seq: int = 0, clock: datetime | None = None
+) -> Checkpoint:
+    data = state.slim(estimator)
+    sha256 = checkpoints.write_state(dataset.name, data)
+    return Checkpoint(
+        parent.model, parent.fingerprint, parent.environment, seq, sha256, state.digest(estimator), len(data),
+        [*parent.skipped, *errors], parent.sha256 or None, clock,
+    )  # fmt: skip
+
+
+def _learn(estimator: Any, table: Table, after: int, upto: int, progress: Callable[[int], Any]) -> _Learned:
+    """Learn the examples after one place up to another, in order, in chunks."""
+    errors: list[dict[str, Any]] = []
+    clock = None
+    for start in range(after, upto, CHUNK):
+        stop = min(start + CHUNK, upto)
+        rows = read_examples(table, start, stop)
+        clock = rows["clock"][-1]
+        estimator, skipped = learn_rows(estimator, list(as_examples(rows)))
+        errors.extend(skipped)
+        progress(stop)
+    return _Learned(estimator, errors, clock)
+
+
+def read_examples(table: Table, after: int, upto: int) -> pl.DataFrame:
+    """Read the examples after one place of the log up to another, in order, without a gap.
+
+    Raises
+    ------
+    MillraceError
+        When one is missing.
+    """
+    rows = table.read("seq", "event_id", "event_time", "label", "clock", "x", where=pl.col("seq").is_between(after + 1, upto))
+    if rows.height != upto - after or rows["seq"][0] != after + 1 or rows["seq"][-1] != upto or not rows["seq"].is_unique().all():
+        raise MillraceError(
+            f"the log of {table.path.parent.name} is broken between seq {after + 1} and {upto}: {rows.height} examples instead of "
+            f"{upto - after}; the table examples was changed by hand; restore it from a copy"
+        )
+    return rows
+
+
+def as_examples(rows: pl.DataFrame) -> list[Example]:
+    """Turn rows of the log into what a model learns."""
+    xs = features.rows(rows["x"].struct.unnest())
+    return list(zip(*(rows[c].to_list() for c in ("seq", "event_id", "event_time", "label")), xs, strict=True))
+
+
+def learn_rows(estimator: Any, examples: list[Example]) -> tuple[Any, list[dict[str, Any]]]:
+    """Learn examples in order; one on which the model raises is skipped, and the model is as if it had never seen it.
+
+    A failed ``learn_one`` may leave a model half changed. So the model goes back to its last kept state and learns again
+    what it had learned since; then the state before the failure is kept. Each example is learned twice at most.
+    """
+    skipped: list[dict[str, Any]] = []
+    kept, since, place = state.slim(estimator), 0, 0
+    timed = takes_time(estimator)
+    while place < len(examples):
+        try:
+            learn_one = estimator.learn_one
+            for place in range(place, len(examples)):
+                _, _, event_time, label, x = examples[place]
+                if timed:
+                    learn_one(x, label, t=event_time)
+                else:
+                    learn_one(x, label)
+            break
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, it skips the example, and says so
+            seq, event_id, *_ = examples[place]
+            skipped.append({"seq": seq, "event_id": event_id, "error": f"{type(error).__name__}: {error}"})
+        estimator, _ = learn_rows(state.load(kept), examples[since:place])
+        kept, since, place = state.slim(estimator), place + 1, place + 1
+    return estimator, skipped
+
+
+def takes_time(estimator: Any) -> bool:
+    """Tell whether a model, or a part of it, wants the event's time with an example: takes ``t``."""
+    parts = [*getattr(estimator, "steps", {}).values(), *getattr(estimator, "transformers", {}).values()]
+    if parts:
+        return any(map(takes_time, parts))
+    return hasattr(estimator, "learn_one") and "t" in inspect.signature(estimator.learn_one).parameters

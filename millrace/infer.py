@@ -1,0 +1,182 @@
+"""Stage 2: what does each model say of the new events, and whose word is served?
+
+Features are computed once and logged, and with them the versions that are to predict, so that a run that was cut off
+says the same when it is done again. Every model of the race predicts; the champion's predictions are served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from millrace import catalog, checkpoints, features, outbox, promotions, publish, state, tables, task
+from millrace.checkpoints import Checkpoint
+from millrace.clock import now
+from millrace.dataset import PRIOR, Dataset
+from millrace.errors import ConflictError, MillraceError
+from millrace.tables import Table
+from millrace.waiting import WaitingRoom
+
+_EVENTS_AT_ONCE = 20_000
+
+
+@dataclass
+class InferReport:
+    """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and whose were served."""
+
+    dataset: str
+    events: int = 0
+    champion: str = PRIOR
+    versions: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.events:
+            return "; ".join(["no new events", *self.problems])
+        said = f"{self.events:,} events by {len(self.versions)} models, served: {self.champion} v{self.versions[self.champion]}"
+        return "; ".join([said, *self.problems])
+
+
+def infer(name: str) -> InferReport:
+    """Compute the new events' features, and predict with every model's published version.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    MillraceError
+        When a version's state is gone or was changed.
+    """
+    dataset = catalog.load(name)
+    report = InferReport(name)
+    outbox.release(name, Table(name, "predictions").cursor("infer"))
+    try:
+        while _log_features(dataset, report):
+            pass
+        while _predict(dataset, report):
+            pass
+    except ConflictError:
+        return infer(name)  # another process infers the same events: go on from where it stands
+    return report
+
+
+def _log_features(dataset: Dataset, report: InferReport) -> bool:
+    table, events = Table(dataset.name, "features"), Table(dataset.name, "events")
+    cursor, head = table.cursor("infer"), tables.head(dataset.name)
+    if cursor >= head:
+        return False
+    wanted = pl.col("arrival").is_between(cursor + 1, head)
+    new = events.read(where=wanted)
+    upto = head
+    if new.height > _EVENTS_AT_ONCE:
+        new = new.head(_EVENTS_AT_ONCE)
+        upto = new["arrival"][-1]
+    versions = orjson.dumps(_lineup(dataset) if new.height else {}).decode()
+    x = features.in_order(_computed(dataset, new, report), list(table.fields("x")))
+    kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions).alias("versions"))
+    table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
+    return True
+
+
+def _computed(dataset: Dataset, events: pl.DataFrame, report: InferReport) -> pl.DataFrame:
+    """Compute features; where a row cannot be computed, its features are null and the event is predicted without."""
+    flat = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
+    absent = [pl.lit(None, dtype=dtype).alias(n) for n, dtype in dataset.event.dtypes.items() if n not in flat.columns]
+    return _bisected(dataset, flat.with_columns(absent), report)
+
+
+def _bisected(dataset: Dataset, flat: pl.DataFrame, report: InferReport) -> pl.DataFrame:
+    try:
+        return features.compute(dataset, flat)
+    except Exception as error:  # noqa: BLE001 - one row's values must not hold up the others
+        if flat.height > 1:
+            half = flat.height // 2
+            return pl.concat([_bisected(dataset, flat.head(half), report), _bisected(dataset, flat.tail(-half), report)])
+        report.problems.append(f"the features of event {flat['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
+        return pl.DataFrame({n: [None] for n in features.schema(dataset)}, schema=features.schema(dataset))
+
+
+def _lineup(dataset: Dataset) -> dict[str, Any]:
+    """Return the versions that predict now: of each model its newest, the champion's to be served.
+
+    Before the log begins, every model gets a version at seq 0. One that is declared later joins when it has caught up.
+    """
+    if not Table(dataset.name, "examples").cursor("seq"):
+        publish.begin(dataset)
+    table = Table(dataset.name, "checkpoints")
+    published = {model: checkpoints.published(table, model) for model in dataset.racing}
+    racing = {model: checkpoint for model, checkpoint in published.items() if checkpoint is not None}
+    if PRIOR not in racing:
+        raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
+    champion = promotions.champion(dataset.name)
+    # A model that was removed from the dataset's file stops predicting; the base rate then stands in.
+    return {"champion": champion if champion in racing else PRIOR, "versions": {m: [c.version, c.seq] for m, c in racing.items()}}
+
+
+def _predict(dataset: Dataset, report: InferReport) -> bool:
+    table, logged = Table(dataset.name, "predictions"), Table(dataset.name, "features")
+    cursor, head = table.cursor("infer"), logged.cursor("infer")
+    if cursor >= head:
+        return False
+    waiting = logged.read(where=pl.col("arrival").is_between(cursor + 1, head))
+    rows = waiting.head(_EVENTS_AT_ONCE).filter(pl.col("versions") == pl.col("versions").first())
+    upto = head if rows.height == waiting.height else rows["arrival"][-1]
+    if not rows.height:
+        table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
+        return True
+    lineup = orjson.loads(rows["versions"][0])
+    report.champion, report.versions = lineup["champion"], {m: number for m, (number, _) in lineup["versions"].items()}
+    xs = features.rows(rows["x"].struct.unnest())
+    with WaitingRoom(dataset.name) as room:
+        answers = room.labels(rows["event_id"]).group_by("event_id").agg(pl.col("arrival").min().alias("answer"))
+    marked = rows.select("arrival", "event_id", "event_time").join(answers, on="event_id", how="left", maintain_order="left")
+    base = marked.select("arrival", "event_id", "event_time", (pl.col("answer") < pl.col("arrival")).fill_null(False).alias("answered"))
+    said = [_said_by(dataset, model, version, base, xs, lineup["champion"], report) for model, version in lineup["versions"].items()]
+    predictions = pl.concat(said)
+    aside = outbox.write(dataset, predictions.filter("served"), cursor + 1, upto)
+    counts = {f"predictions/{model}": table.cursor(f"predictions/{model}") + rows.height for model in lineup["versions"]}
+    table.append(predictions, {"infer": upto, **counts})
+    report.files.append(str(outbox.show(aside)))
+    report.events += rows.height
+    return True
+
+
+def _said_by(
+    dataset: Dataset, model: str, version: tuple[int, int], base: pl.DataFrame, xs: list[dict[str, Any]], champion: str, report: InferReport
+) -> pl.DataFrame:
+    number, seq = version
+    predictions, errors = task.predict(load(dataset, model, number, seq), dataset.task, xs)
+    wrong = [error for error in errors if error]
+    if wrong:
+        report.problems.append(f"model {model!r} could not predict {len(wrong):,} of {len(xs):,} events (first: {wrong[0]})")
+    return base.with_columns(
+        pl.lit(model).alias("model"), pl.lit(number, dtype=pl.Int64).alias("version"), pl.lit(seq, dtype=pl.Int64).alias("seq"),
+        pl.lit(model == champion).alias("served"), pl.lit("live").alias("origin"), pl.lit(now()).alias("at"),
+        pl.Series("error", errors, dtype=pl.String), *task.to_columns(dataset, predictions).values(),
+    )  # fmt: skip
+
+
+def load(dataset: Dataset, model: str, number: int, seq: int) -> Any:
+    """Load a version for inference: from the state beside the tables, by its sha256, or else from MLflow."""
+    table = Table(dataset.name, "checkpoints")
+    mine = (pl.col("model") == model) & (pl.col("seq") == seq) & (pl.col("version") == number)
+    found = table.read(where=mine)
+    if not found.height:
+        raise MillraceError(f"version {number} of model {model!r} is not on record in the table checkpoints; it is not loaded")
+    return state.load(_bytes(dataset, Checkpoint(**found.row(0, named=True))))
+
+
+def _bytes(dataset: Dataset, checkpoint: Checkpoint) -> bytes:
+    try:
+        return checkpoints.read_state(dataset.name, checkpoint)
+    except MillraceError:
+        from millrace.registry import Registry
+
+        data = Registry(dataset).download(checkpoint.version or 0)
+        if checkpoints.write_state(dataset.name, data) != checkpoint.sha256:
+            raise
+        return data

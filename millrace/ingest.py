@@ -1,0 +1,217 @@
+"""Stage 1: which files have come, and what of them is good?
+
+Files are taken in order, in batches. A batch has one commit point, its rows in ``files``, which fix what was taken, when,
+and the arrival number of its first row; its good and bad rows follow, and a run that was cut off between is finished
+from these rows by the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from millrace import catalog, landing, tables
+from millrace.intake import Parsed, parse
+from millrace.clock import microseconds, now
+from millrace.dataset import Dataset
+from millrace.errors import ConflictError, MillraceError
+from millrace.tables import Table
+from millrace.waiting import WaitingRoom
+
+_FILES_AT_ONCE = 256
+_BYTES_AT_ONCE = 128 * 2**20
+_OUTPUTS = ("quarantine", "events", "labels")
+
+
+@dataclass
+class IngestReport:
+    """What one run of the stage took in.
+
+    ``rows = events + labels + quarantined + duplicates``; ``corrections`` are among the labels.
+    """
+
+    dataset: str
+    files: int = 0
+    rows: int = 0
+    events: int = 0
+    labels: int = 0
+    corrections: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    nonfinite: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.files:
+            return "; ".join(["no new files", *self.notes])
+        said = f"{self.files:,} files, {self.rows:,} rows: {self.events:,} events, {self.labels:,} labels"
+        for name in ("corrections", "quarantined", "duplicates", "nonfinite"):
+            if getattr(self, name):
+                said += f", {getattr(self, name):,} {name}"
+        return "; ".join([said, *self.notes])
+
+
+@dataclass(frozen=True)
+class TakenFile:
+    """A file that was taken in, with its bytes: what its row in ``files`` fixes."""
+
+    number: int
+    path: Path
+    name: str
+    kind: str
+    sha256: str
+    data: bytes
+    modified: datetime
+    received: datetime
+
+
+def ingest(name: str, docs: Path | None = None) -> IngestReport:
+    """Take in what lies in a dataset's landing folder.
+
+    Parameters
+    ----------
+    name
+        The dataset.
+    docs
+        A folder into which Great Expectations writes its Data Docs of what it checked.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    dataset = catalog.load(name)
+    report = IngestReport(name)
+    tables.create(dataset)
+    (landing.folder(name)).mkdir(parents=True, exist_ok=True)
+    while _take_batch(dataset, report, docs):
+        pass
+    for stranger in landing.strangers(name):
+        report.notes.append(f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(landing.SUFFIXES)}")
+    return report
+
+
+def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bool:
+    files = Table(dataset.name, "files")
+    outputs = {name: Table(dataset.name, name) for name in _OUTPUTS}
+    last = files.cursor("files")
+    done = min(table.cursor("ingest") for table in outputs.values())
+    with WaitingRoom(dataset.name) as room:
+        cut_off = files.read(where=pl.col("number") > done) if done < last else None
+        if cut_off is not None:
+            taken, first = _found_again(dataset.name, cut_off), cut_off["first_arrival"][0]
+            before = files.read("clock", where=pl.col("number") == done)["clock"]
+            clock = before[0] if before.len() else None
+        else:
+            taken = list(_new(dataset, last, room, report))
+            first = files.cursor("arrival") + 1
+            clock = _moment(files.cursor("clock"))
+        if not taken:
+            return False
+        parsed = parse(dataset, taken, first, clock, room, docs)
+    number = taken[-1].number
+    if cut_off is None:
+        try:
+            head = {"files": number, "arrival": first + parsed.total - 1}
+            files.append(parsed.files, head | ({"clock": microseconds(parsed.clock)} if parsed.clock else {}))
+        except ConflictError:
+            return True  # another process took files at the same moment: look again
+    for table in _OUTPUTS:
+        if outputs[table].cursor("ingest") < number:
+            try:
+                outputs[table].append(getattr(parsed, table), {"ingest": number})
+            except ConflictError:
+                return True
+    for file in taken:
+        _put_away(dataset.name, file)
+    _add(report, parsed, files)
+    return True
+
+
+def _moment(microseconds_since_1970: int) -> datetime | None:
+    if not microseconds_since_1970:
+        return None
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds_since_1970)
+
+
+def _new(dataset: Dataset, last: int, room: WaitingRoom, report: IngestReport) -> Iterator[TakenFile]:
+    """Read the next files; one whose content was taken in before is put away, and said."""
+    size, seen = 0, dict[str, tuple[int, str]]()
+    for landed in landing.ready(dataset.name, dataset.settle):
+        if len(seen) >= _FILES_AT_ONCE or (seen and size + landed.size > _BYTES_AT_ONCE):
+            return
+        try:
+            data = landed.path.read_bytes()
+        except FileNotFoundError:  # another process has put it away
+            continue
+        sha256 = hashlib.sha256(data).hexdigest()
+        again = seen.get(sha256) or room.file(sha256)
+        number = again[0] if again else last + len(seen) + 1
+        file = TakenFile(number, landed.path, landed.path.name, landed.kind, sha256, data, landed.modified, now())
+        if again:
+            if sha256 not in seen:
+                _put_away(dataset.name, file)
+                if again[1] != file.name:
+                    report.notes.append(f"{file.name} was taken in before, as {again[1]} (file {again[0]})")
+            continue
+        seen[sha256] = (number, file.name)
+        size += len(data)
+        yield file
+
+
+def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
+    found = []
+    for row in records.iter_rows(named=True):
+        places = [landing.folder(name) / row["name"], landing.done(name, row["number"], row["name"], row["received"])]
+        for path in places:
+            data = path.read_bytes() if path.is_file() else b""
+            if hashlib.sha256(data).hexdigest() == row["sha256"]:
+                break
+        else:
+            raise MillraceError(
+                f"file {row['number']} ({row['name']}) was taken in and not yet read when its run was cut off, and is gone; "
+                f"put it back as {places[0]} (sha256 {row['sha256']}) and run: millrace ingest {name}"
+            )
+        kept = (row[key] for key in ("name", "kind", "sha256"))
+        found.append(TakenFile(row["number"], path, *kept, data, row["modified"], row["received"]))
+    return found
+
+
+def _put_away(name: str, file: TakenFile) -> None:
+    target = landing.done(name, file.number, file.name, file.received)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.path.replace(target)
+    except FileNotFoundError:  # another process has
+        pass
+
+
+def _add(report: IngestReport, parsed: Parsed, files: Table) -> None:
+    report.files += parsed.files.height
+    report.rows += parsed.total
+    report.events += parsed.events.height
+    report.labels += parsed.labels.height
+    report.corrections += int(parsed.labels["correction"].sum())
+    report.quarantined += parsed.quarantine.height
+    report.duplicates += int(parsed.files["duplicates"].sum())
+    report.nonfinite += int(parsed.files["nonfinite"].sum())
+    report.reasons.update(kinds_of_reasons(parsed.quarantine))
+    report.notes.extend(note for notes in parsed.files["notes"] for note in notes)
+    extra = sorted({column for columns in parsed.files["extra"] for column in columns})
+    if extra:
+        before = files.read("extra", where=pl.col("number") < parsed.files["number"][0])["extra"]
+        known = {column for columns in before for column in columns}
+        report.notes.extend(f"column {column!r} is not in the schema and was left out" for column in extra if column not in known)
+
+
+def kinds_of_reasons(quarantine: pl.DataFrame) -> Counter[str]:
+    """Count the first reasons of quarantined rows, alike but for the values in them."""
+    first = quarantine.select(pl.col("reasons").list.first().str.replace_all(r"'[^']*'", "…").alias("reason"))
+    return Counter(dict(first.group_by("reason").len().iter_rows()))

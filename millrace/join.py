@@ -1,0 +1,132 @@
+"""Which events have their answer now, and where in the log do they stand?
+
+An example becomes possible when the later of its two rows arrives, and that arrival is its place. The join goes through
+arrivals in order and never back, so the log is a function of the rows that arrived, however they were grouped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+import polars as pl
+
+from millrace import catalog
+from millrace.clock import now, write_moment
+from millrace.dataset import Dataset
+from millrace.errors import ConflictError
+from millrace.tables import Table
+from millrace.waiting import WaitingRoom
+
+_ARRIVALS_AT_ONCE = 200_000
+
+
+@dataclass
+class JoinReport:
+    """What the join appended: ``examples``; labels that came ``late`` (after the window) or ``early`` (before their event's
+    time, quarantined); and the ``seq`` at which the log ends."""
+
+    dataset: str
+    examples: int = 0
+    late: int = 0
+    early: int = 0
+    seq: int = 0
+
+    def __str__(self) -> str:
+        said = f"{self.examples:,} new examples, the log ends at seq {self.seq:,}"
+        said += f"; {self.late:,} labels came after the window" if self.late else ""
+        return said + (f"; {self.early:,} labels are earlier than their event, quarantined" if self.early else "")
+
+
+def join(name: str) -> JoinReport:
+    """Append to the log what has become possible, in order of arrival.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    dataset = catalog.load(name)
+    report = JoinReport(name)
+    while True:
+        examples, quarantine = Table(name, "examples"), Table(name, "quarantine")
+        cursor, inferred = examples.cursor("join"), Table(name, "features").cursor("infer")
+        report.seq = examples.cursor("seq")
+        if cursor >= inferred:
+            return report
+        upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
+        found, early, late = _possible(dataset, cursor, upto)
+        seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
+        try:
+            if early.height and quarantine.cursor("join") < upto:
+                quarantine.append(early, {"join": upto})
+            examples.append(found.with_columns(seq), {"join": upto, "seq": report.seq + found.height})
+        except ConflictError:
+            continue  # another learner joined these arrivals: read again
+        report.examples += found.height
+        report.early += early.height
+        report.late += late
+
+
+def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Find what the arrivals after one up to another make possible.
+
+    Returns
+    -------
+    DataFrame, DataFrame, int
+        The examples in order of their place; the rows for quarantine; how many labels came after the window.
+    """
+    here = pl.col("arrival").is_between(after + 1, upto)
+    label_ids = Table(dataset.name, "labels").read("event_id", where=here)["event_id"]
+    event_ids = Table(dataset.name, "features").read("event_id", where=here)["event_id"]
+    with WaitingRoom(dataset.name) as room:
+        labels = room.labels(pl.concat([label_ids, event_ids]), before=upto + 1)
+        events = room.events(labels["event_id"].unique(maintain_order=True), before=upto + 1)
+    pairs = labels.join(events.rename({"arrival": "event_arrival"}), on="event_id").with_columns(
+        place=pl.max_horizontal("arrival", "event_arrival")
+    )
+    is_new = pl.col("place") > after
+    precedes = pl.col("label_time") < pl.col("event_time")
+    window = dataset.labels.window
+    is_late = pl.lit(False) if window is None else pl.col("clock") > pl.col("event_time") + window
+    accepted = pairs.filter(~precedes & ~is_late).sort("arrival").unique("event_id", keep="first", maintain_order=True)
+    accepted = accepted.filter(is_new).sort("place")
+    early = pairs.filter(precedes & is_new).sort("arrival")
+    late = pairs.filter(~precedes & is_late & is_new).height
+    return _examples(dataset, accepted), _quarantined(early, dataset), late
+
+
+def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
+    labels = _rows(dataset.name, "labels", accepted["arrival"], "arrival", "label", "label_source")
+    x = _rows(dataset.name, "features", accepted["event_arrival"], "arrival", "clock", "x")
+    pairs = accepted.drop("clock", "value").rename({"arrival": "label_arrival"})
+    pairs = pairs.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
+    pairs = pairs.join(x.drop("clock").rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
+    clock = accepted.select(pl.col("arrival").alias("label_arrival"), "event_arrival", pl.col("clock").alias("label_clock"))
+    clock = clock.join(x.select(pl.col("arrival").alias("event_arrival"), "clock"), on="event_arrival", maintain_order="left")
+    at_place = clock.select("label_arrival", pl.max_horizontal("label_clock", "clock").alias("clock"))
+    pairs = pairs.join(at_place, on="label_arrival", maintain_order="left")
+    return pairs.rename({"place": "arrival"}).with_columns(weight=pl.lit(1.0))
+
+
+def _rows(name: str, table: str, arrivals: pl.Series, *columns: str) -> pl.DataFrame:
+    """Read the rows of these arrivals; the range of the arrivals prunes what is read."""
+    low, high = arrivals.min(), arrivals.max()
+    if low is None:
+        return Table(name, table).read(*columns, where=pl.lit(False))
+    within = pl.col("arrival").is_between(low, high) & pl.col("arrival").is_in(arrivals.implode())
+    return Table(name, table).read(*columns, where=within)
+
+
+def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    rows = _rows(dataset.name, "labels", early["arrival"], "arrival", "file", "line", "event_id", "label", "label_time", "label_source")
+    times = dict(early.select("arrival", "event_time").iter_rows())
+    reasons, raw = [], []
+    for row in rows.iter_rows(named=True):
+        event_time = write_moment(times[row["arrival"]])
+        reasons.append([f"label_time '{write_moment(row['label_time'])}' is earlier than its event, at '{event_time}'"])
+        kept = {key: row[key] for key in ("event_id", "label", "label_time", "label_source")}
+        raw.append(orjson.dumps(kept | {"label_time": write_moment(row["label_time"])}))
+    columns = [pl.Series("reasons", reasons, dtype=pl.List(pl.String)), pl.Series("raw", raw, dtype=pl.Binary)]
+    rest = [pl.lit("labels").alias("kind"), pl.lit("join").alias("stage"), pl.lit(now()).alias("at")]
+    return rows.select("arrival", "file", "line", "event_id").with_columns(*columns, *rest)

@@ -1,0 +1,51 @@
+"""Stage 3: what do the models learn from the answers that have come?
+
+Join, fold each model, score the race and promote, publish: each step has its own commit, and each can be cut off and
+done again. Models fold on their own: one that fails does not hold up the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from millrace import catalog
+from millrace.fold import FoldReport, fold_alone
+from millrace.join import JoinReport, join
+from millrace.publish import PublishReport, publish
+from millrace.race import RaceReport, score
+
+
+@dataclass
+class LearnReport:
+    """What one run of the stage did: the reports of its steps."""
+
+    dataset: str
+    join: JoinReport
+    folds: list[FoldReport] = field(default_factory=list)
+    race: RaceReport | None = None
+    publish: PublishReport | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What did not work."""
+        found = [f"{fold.model}: {fold.problem}" for fold in self.folds if fold.problem]
+        return found + (self.publish.problems if self.publish else [])
+
+    def __str__(self) -> str:
+        return "; ".join(str(part) for part in (self.join, *self.folds, self.race, self.publish) if part)
+
+
+def learn(name: str) -> LearnReport:
+    """Join what has become possible, learn it, score it, promote, and publish what is due.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    dataset = catalog.load(name)
+    report = LearnReport(name, join(name))
+    report.folds = [fold_alone(name, model) for model in dataset.racing]
+    report.race = score(name)
+    report.publish = publish(name)
+    return report

@@ -1,0 +1,243 @@
+"""Which model is best, over the same labelled events, by what each had said before it knew?
+
+The race is a fold over the log, too: example by example, each model's stored prediction is scored, and the rule of
+promotion is looked at after every label; so it does not matter how ticks fell. Metrics are River's, and decide nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+import polars as pl
+
+from millrace import catalog, checkpoints, promotions, task
+from millrace.clock import now
+from millrace.dataset import PRIOR, Dataset
+from millrace.errors import ConflictError, DatasetError, MillraceError, unknown
+from millrace.loss import Prediction
+from millrace.promotions import Promotion
+from millrace.tables import Table
+
+RECENT = 1_000
+"""Labelled events in the recent loss."""
+_EXAMPLES_AT_ONCE = 20_000
+
+
+@dataclass
+class RaceReport:
+    """What the race looks like after the examples that were scored in this run."""
+
+    dataset: str
+    scored: int = 0
+    seq: int = 0
+    champion: str = PRIOR
+    losses: dict[str, float] = field(default_factory=dict)
+    promoted: list[Promotion] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        said = f"{self.scored:,} labels scored, champion: {self.champion}"
+        for promotion in self.promoted:
+            said += f"; {promotion.model} took over from {promotion.before} at seq {promotion.seq:,}"
+        return said
+
+
+@dataclass
+class _Racer:
+    """A model's score since its first labelled prediction."""
+
+    metrics: list[Any]
+    labelled: int = 0
+    loss: float = 0.0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def values(self) -> dict[str, float | None]:
+        values = {type(metric).__name__: metric.get() for metric in self.metrics}
+        return {name: float(value) if isinstance(value, int | float) else None for name, value in values.items()}
+
+
+@dataclass
+class _Pair:
+    """The difference of two models' losses, summed over the events that both predicted."""
+
+    both: int = 0
+    difference: float = 0.0
+
+
+class Race:
+    """The fold: what is known after a number of examples. It is pickled between runs."""
+
+    def __init__(self) -> None:
+        self.racers: dict[str, _Racer] = {}
+        self.pairs: dict[tuple[str, str], _Pair] = {}
+        self.champion = PRIOR
+        self.number = 0
+        self.since = 0
+
+    def score(self, dataset: Dataset, said: Mapping[str, Prediction], label: Any) -> None:
+        """Score what each model said of one event, now that its label is known."""
+        losses = {model: dataset.race_loss.of(prediction, label) for model, prediction in said.items()}
+        self.since += 1
+        for model, loss in losses.items():
+            if model not in self.racers:
+                self.racers[model] = _Racer(build_metrics(dataset))
+            racer = self.racers[model]
+            racer.labelled += 1
+            racer.loss += loss
+            racer.recent.append(loss)
+            for metric in racer.metrics if said[model] not in (None, {}) else ():
+                update(metric, said[model], label)
+        for one, other in itertools.combinations(sorted(losses), 2):
+            pair = self.pairs.setdefault((one, other), _Pair())
+            pair.both += 1
+            pair.difference += losses[one] - losses[other]
+
+    def challenger(self, dataset: Dataset) -> tuple[str, int, float] | None:
+        """Return who should be champion instead, on how many events, and by how much (in mean loss); None for nobody."""
+        rule, found = dataset.race, []
+        if self.since < rule.cooldown and self.number:
+            return None
+        for model in dataset.racing:
+            if model == self.champion:
+                continue
+            pair = self.pairs.get((min(model, self.champion), max(model, self.champion)), _Pair())
+            gain = pair.difference if model > self.champion else -pair.difference
+            if pair.both >= rule.minimum and gain > 0:
+                found.append((gain / pair.both, model, pair.both))
+        if not found:
+            return None
+        gain, model, both = max(found)
+        return model, both, gain
+
+
+def build_metrics(dataset: Dataset) -> list[Any]:
+    """Build a dataset's metrics, fresh.
+
+    Raises
+    ------
+    DatasetError
+        When one does not exist, or does not fit the task.
+    """
+    from river import metrics
+
+    declared = dataset.metrics() if callable(dataset.metrics) else dataset.metrics
+    model = task.prior(dataset)
+    built = []
+    for metric in declared:
+        if isinstance(metric, str):
+            if metric not in metrics.__all__:
+                raise DatasetError(f"{dataset.path}: {unknown('metric', metric, metrics.__all__)}")
+            metric = getattr(metrics, metric)()
+        metric = copy.deepcopy(metric)
+        if not metric.works_with(model):
+            raise DatasetError(f"{dataset.path}: metric {type(metric).__name__} does not fit a {dataset.task} task")
+        built.append(metric)
+    return built
+
+
+def update(metric: Any, prediction: Prediction, label: Any) -> None:
+    """Update a metric with what it asks for: labels, or probabilities."""
+    if isinstance(prediction, Mapping):
+        metric.update(label, task.most_probable(prediction) if metric.requires_labels else prediction)
+    else:
+        metric.update(label, prediction)
+
+
+def score(name: str) -> RaceReport:
+    """Score the examples that are new, and promote by the rule of the dataset.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    dataset = catalog.load(name)
+    report = RaceReport(name)
+    while True:
+        standings, promoted = Table(name, "standings"), Table(name, "promotions")
+        cursor, head = standings.cursor("score"), Table(name, "examples").cursor("seq")
+        race = _restored(dataset, standings, cursor)
+        report.seq, report.champion = cursor, race.champion
+        report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
+        if cursor >= head:
+            return report
+        upto = min(head, cursor + _EXAMPLES_AT_ONCE)
+        found, clock = _run(dataset, race, cursor, upto)
+        try:
+            promotions.record(promoted, found)
+            sha256 = checkpoints.write_state(name, pickle.dumps(race, protocol=5))
+            standings.append(_frame(race, upto, clock, sha256), {"score": upto})
+        except ConflictError:
+            continue
+        report.scored += upto - cursor
+        report.promoted.extend(found)
+
+
+def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
+    if not cursor:
+        return Race()
+    sha256 = standings.read("sha256", where=pl.col("seq") == cursor)["sha256"]
+    try:
+        return pickle.loads(checkpoints.read_named(dataset.name, sha256[0]))  # noqa: S301 - our own, named by its sha256
+    except (MillraceError, IndexError) as error:
+        raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {error}") from error
+
+
+def _run(dataset: Dataset, race: Race, after: int, upto: int) -> tuple[list[Promotion], datetime]:
+    """Score the examples after one place up to another, in order."""
+    columns = ("seq", "event_arrival", "label", "clock")
+    examples = Table(dataset.name, "examples").read(*columns, where=pl.col("seq").is_between(after + 1, upto))
+    said = _said(dataset, examples["event_arrival"])
+    found = []
+    for seq, arrival, label, clock in examples.iter_rows():
+        if arrival not in said:
+            continue
+        race.score(dataset, said[arrival], label)
+        challenger = race.challenger(dataset)
+        if challenger is None:
+            continue
+        model, both, gain = challenger
+        race.number += 1
+        evidence = orjson.dumps({"events": both, "gain": gain, "loss": dataset.race_loss.name}).decode()
+        reason = f"mean {dataset.race_loss.name} loss lower by {gain:.4f} over the same {both:,} labelled events"
+        found.append(Promotion(race.number, seq, model, race.champion, reason, evidence, clock))
+        race.champion, race.since = model, 0
+    return found, examples["clock"][-1]
+
+
+def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Prediction]]:
+    """Return what was said of events before their answer arrived, by arrival and model."""
+    within = pl.col("arrival").is_between(arrivals.min(), arrivals.max()) & pl.col("arrival").is_in(arrivals.implode())
+    fair = ~pl.col("answered") & (pl.col("origin") == "live")
+    rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=within & fair)
+    found: dict[int, dict[str, Prediction]] = {}
+    for arrival, model, prediction in zip(rows["arrival"], rows["model"], task.from_columns(dataset, rows), strict=True):
+        found.setdefault(arrival, {})[model] = prediction
+    return found
+
+
+def _frame(race: Race, seq: int, clock: datetime, sha256: str) -> pl.DataFrame:
+    rows = [
+        {
+            "seq": seq, "model": model, "labelled": racer.labelled, "loss": racer.loss / racer.labelled,
+            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(racer.values()).decode(),
+        }
+        for model, racer in race.racers.items()
+    ]  # fmt: skip
+    rows = rows or [{"seq": seq, "model": PRIOR, "labelled": 0, "loss": None, "recent_loss": None, "metrics": "{}"}]
+    stamped = [{**row, "clock": clock, "sha256": sha256, "at": now()} for row in rows]
+    return pl.DataFrame(stamped, schema_overrides={"loss": pl.Float64, "recent_loss": pl.Float64})
+
+
+def standings(name: str) -> list[dict[str, Any]]:
+    """Return the rows of the table ``standings`` as they are now, a row a model."""
+    table = Table(name, "standings")
+    cursor = table.cursor("score")
+    return table.read(where=(pl.col("seq") == cursor)).to_dicts() if cursor else []

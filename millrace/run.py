@@ -1,0 +1,114 @@
+"""Is there anything to do, and what does one tick do?
+
+A tick is one pass over what is new: ingest, infer, learn. Events are predicted, by the versions last published, before
+the labels that came with them are learned. A tick with nothing new reads a few cursors, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from millrace import catalog, landing, tables
+from millrace.clock import now
+from millrace.errors import MillraceError
+from millrace.infer import InferReport, infer
+from millrace.ingest import IngestReport, ingest
+from millrace.learn import LearnReport, learn
+from millrace.settings import settings
+from millrace.tables import Table
+
+
+@dataclass
+class RunReport:
+    """What one tick did; None in place of the stages where there was nothing new."""
+
+    dataset: str
+    ingest: IngestReport | None = None
+    infer: InferReport | None = None
+    learn: LearnReport | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What did not work."""
+        return (self.infer.problems if self.infer else []) + (self.learn.problems if self.learn else [])
+
+    def __str__(self) -> str:
+        return "\n".join(str(part) for part in (self.ingest, self.infer, self.learn) if part) or "nothing new"
+
+
+def run(name: str) -> RunReport:
+    """Make one tick, now.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    report = RunReport(name)
+    if pending(name):
+        report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name)
+        settled(name)
+    return report
+
+
+def pending(name: str) -> bool:
+    """Tell whether a tick would find anything to do, without loading the dataset or any library that learns."""
+    text = catalog.path_of(name).read_bytes()
+    if any(True for _ in landing.ready(name)):
+        return True
+    if not tables.created(name):
+        return False
+    files, logged, examples = (Table(name, table) for table in ("files", "features", "examples"))
+    head, seq = files.cursor("arrival"), examples.cursor("seq")
+    if not head:
+        return False
+    if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
+        return True
+    if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("score") < seq:
+        return True
+    return _stamp(name).read_text() != _mark(text, seq) if _stamp(name).exists() else True
+
+
+def settled(name: str) -> None:
+    """Note that nothing is left to do for this text of the dataset's file: its models stand at the head of the log."""
+    seq = Table(name, "examples").cursor("seq")
+    _stamp(name).parent.mkdir(parents=True, exist_ok=True)
+    _stamp(name).write_text(_mark(catalog.path_of(name).read_bytes(), seq))
+
+
+def _stamp(name: str) -> Path:
+    return settings().cache / name / "settled"
+
+
+def _mark(text: bytes, seq: int) -> str:
+    return f"{hashlib.sha256(text).hexdigest()} {seq}"
+
+
+def due(at: datetime | None = None) -> tuple[list[str], list[MillraceError]]:
+    """Return the datasets whose ``every`` has passed since they last ran on a schedule, and what is wrong with broken ones.
+
+    Parameters
+    ----------
+    at
+        The moment to ask for; now by default.
+    """
+    moment = at or now()
+    datasets, broken = catalog.load_all()
+    found = []
+    for dataset in datasets:
+        ticked = settings().cache / dataset.name / "ticked"
+        stretch = int(moment.timestamp() // dataset.every.total_seconds())
+        if not ticked.exists() or ticked.read_text() != str(stretch):
+            found.append(dataset.name)
+    return found, broken
+
+
+def ticked(name: str, at: datetime | None = None) -> None:
+    """Note that a dataset has run in this stretch of its ``every``."""
+    stretch = int((at or now()).timestamp() // catalog.load(name).every.total_seconds())
+    path = settings().cache / name / "ticked"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(stretch))

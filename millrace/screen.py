@@ -1,0 +1,96 @@
+"""What does a person see in the terminal?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from millrace.clock import write_moment
+from millrace.dataset import Dataset
+from millrace.status import ModelStatus, Status
+
+
+def console() -> Console:
+    """Return the terminal; wide enough for a table where it is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=140)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    return table
+
+
+def datasets(found: Sequence[Dataset]) -> None:
+    """Show the datasets, a line each."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("dataset", "task", "models", "what it asks"):
+        table.add_column(column, overflow="fold")
+    for dataset in found:
+        table.add_row(f"[bold]{dataset.name}[/]", dataset.task, ", ".join(dataset.racing), dataset.description)
+    console().print(table)
+
+
+def statuses(found: Sequence[Status]) -> None:
+    """Show where all datasets stand, a line each."""
+    table = _table("dataset", "events", "labels", "examples", "quarantined", "champion", "data until")
+    for one in found:
+        counts = [f"{n:,}" for n in (one.events, one.labels, one.examples, one.quarantined)]
+        table.add_row(f"[bold]{one.dataset}[/]", *counts, one.champion or "–", write_moment(one.clock) or "–")
+    console().print(table)
+
+
+def status(one: Status) -> None:
+    """Show where a dataset stands: the accounts, what waits, the race, and what is wrong."""
+    out = console()
+    out.print(accounts(one))
+    out.print(race(one))
+    if one.champion:
+        since = f"since {write_moment(one.champion_since)}" if one.champion_since else "since the start"
+        out.print(f"champion: [bold]{one.champion}[/], {since}: {one.champion_reason}")
+    for problem in one.problems:
+        out.print(f"[yellow]![/] {problem}")
+
+
+def accounts(one: Status) -> Table:
+    """Return the table of what came in and what became of it."""
+    table = _table("rows", "", title=f"{one.dataset}: {one.rows:,} rows in {one.files:,} files")
+    for name in ("events", "labels", "quarantined", "duplicates"):
+        table.add_row(name, f"{getattr(one, name):,}")
+    table.add_section()
+    waiting = {"examples in the log": one.examples, "events waiting for a label": one.events_waiting}
+    waiting |= {"labels waiting for an event": one.labels_waiting, "labels that correct an earlier one": one.corrections}
+    for name, count in waiting.items():
+        table.add_row(name, f"{count:,}")
+    for reason, count in one.reasons.items():
+        table.add_row(f"[dim]quarantined: {reason}[/]", f"[dim]{count:,}[/]")
+    return table
+
+
+def race(one: Status) -> Table:
+    """Return the table of the models, best first, each beside ``prior``."""
+    metrics = list(dict.fromkeys(name for model in one.models.values() for name in model.metrics))
+    table = _table("model", f"{one.loss} loss", "recent", "beside prior", *metrics, "labels", "predicted", "seq", "version")
+    prior = one.models.get("prior")
+    for name, model in sorted(one.models.items(), key=lambda item: (item[1].loss is None, item[1].loss)):
+        shown = f"[bold]{name}[/] ★" if name == one.champion else name
+        values = [_number(model.metrics.get(metric)) for metric in metrics]
+        counts = [f"{model.labelled:,}", f"{model.predictions:,}", f"{model.seq:,}"]
+        version = "–" if model.version is None else f"v{model.version}"
+        table.add_row(shown, _number(model.loss), _number(model.recent_loss), _beside(model, prior), *values, *counts, version)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _beside(model: ModelStatus, prior: ModelStatus | None) -> str:
+    if model.loss is None or prior is None or not prior.loss:
+        return "–"
+    return f"{(model.loss / prior.loss - 1) * 100:+.1f}%"

@@ -1,0 +1,161 @@
+"""Where does everything stand, what waits, and what is wrong?
+
+Read from the tables alone: neither River nor MLflow nor Great Expectations is loaded, and a dataset whose file is broken
+still tells where it stood.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+import polars as pl
+
+from millrace import catalog, checkpoints, promotions, race, tables
+from millrace.clock import write_moment
+from millrace.dataset import Dataset
+from millrace.ingest import kinds_of_reasons
+from millrace.tables import Table
+from millrace.waiting import WaitingRoom
+
+
+@dataclass
+class ModelStatus:
+    """Where a model stands.
+
+    ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
+    ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived.
+    """
+
+    seq: int = 0
+    version: int | None = None
+    published_seq: int | None = None
+    digest: str | None = None
+    fingerprint: str | None = None
+    environment: str | None = None
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    predictions: int = 0
+    labelled: int = 0
+    loss: float | None = None
+    recent_loss: float | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass
+class Status:
+    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``."""
+
+    dataset: str
+    files: int = 0
+    rows: int = 0
+    events: int = 0
+    labels: int = 0
+    corrections: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    nonfinite: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    events_waiting: int = 0
+    labels_waiting: int = 0
+    examples: int = 0
+    clock: datetime | None = None
+    champion: str | None = None
+    champion_since: datetime | None = None
+    champion_reason: str | None = None
+    loss: str | None = None
+    models: dict[str, ModelStatus] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_json(self) -> bytes:
+        """Return the status as JSON: the contract of ``millrace status DATASET --json``."""
+        shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
+        shown["models"] = {name: vars(model) for name, model in self.models.items()}
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2)
+
+
+def status(name: str) -> Status:
+    """Return where a dataset stands.
+
+    Raises
+    ------
+    UsageError
+        When there is no such dataset.
+    DatasetError
+        When its file is broken.
+    """
+    dataset = catalog.load(name)
+    found = Status(name, loss=dataset.race_loss.name)
+    if not tables.created(name):
+        found.problems.append(f"nothing has arrived yet; put files into the landing folder, or try: millrace feed {name}")
+        found.models = {model: ModelStatus() for model in dataset.racing}
+        return found
+    _count_rows(found)
+    _count_waiting(found, dataset)
+    promotion = promotions.latest(name)
+    found.champion = promotions.champion(name)
+    found.champion_since = promotion.clock if promotion else None
+    found.champion_reason = promotion.reason if promotion else "the first champion, until a model is better"
+    found.models = _models(dataset)
+    _look_for_problems(found, dataset)
+    return found
+
+
+def _count_rows(found: Status) -> None:
+    files = Table(found.dataset, "files").read("rows", "duplicates", "nonfinite", "clock")
+    quarantine = Table(found.dataset, "quarantine").read("stage", "reasons")
+    rejected = int((quarantine["stage"] == "join").sum())
+    found.files, found.rows = files.height, int(files["rows"].sum())
+    found.duplicates, found.nonfinite = int(files["duplicates"].sum()), int(files["nonfinite"].sum())
+    found.events = Table(found.dataset, "events").count()
+    labels = Table(found.dataset, "labels")
+    found.labels = labels.count() - rejected  # the join moved them to quarantine
+    found.corrections = labels.read("correction", where=pl.col("correction")).height
+    found.quarantined = quarantine.height
+    found.reasons = dict(Counter(kinds_of_reasons(quarantine)).most_common())
+    found.clock = files["clock"][-1] if files.height else None
+
+
+def _count_waiting(found: Status, dataset: Dataset) -> None:
+    with WaitingRoom(found.dataset) as room:
+        found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
+        found.labels_waiting = room.labels_waiting()
+    found.examples = Table(found.dataset, "examples").cursor("seq")
+
+
+def _models(dataset: Dataset) -> dict[str, ModelStatus]:
+    table, predictions = Table(dataset.name, "checkpoints"), Table(dataset.name, "predictions")
+    standings = {row["model"]: row for row in race.standings(dataset.name)}
+    found = {}
+    for model in dict.fromkeys([*dataset.racing, *standings]):
+        one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"))
+        checkpoint = checkpoints.newest(table, model)
+        if checkpoint is not None:
+            one.seq, one.digest, one.fingerprint = checkpoint.seq, checkpoint.digest, checkpoint.fingerprint
+            one.environment, one.skipped = checkpoint.environment, [dict(skip) for skip in checkpoint.skipped]
+        version = checkpoints.published(table, model)
+        if version is not None:
+            one.version, one.published_seq = version.version, version.seq
+        row = standings.get(model)
+        if row is not None and row["labelled"]:
+            one.labelled, one.loss, one.recent_loss = row["labelled"], row["loss"], row["recent_loss"]
+            one.metrics = orjson.loads(row["metrics"])
+    return found
+
+
+def _look_for_problems(found: Status, dataset: Dataset) -> None:
+    prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
+    if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
+        found.problems.append(f"the champion {found.champion!r} is no better than the base rate ({champion.loss:.4f} against {prior.loss:.4f})")
+    for name, model in found.models.items():
+        if name not in dataset.racing:
+            found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
+        elif model.seq < found.examples:
+            found.problems.append(f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}")
+        if model.skipped:
+            first = model.skipped[0]
+            found.problems.append(
+                f"model {name!r} skipped {len(model.skipped):,} examples (first: event {first['event_id']!r}: {first['error']})"
+            )

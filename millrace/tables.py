@@ -1,0 +1,263 @@
+"""What is stored, and how is it written exactly once?
+
+Delta tables, one folder a dataset. A step's rows and its cursor (an application transaction: an application id and a
+growing number) are one commit to one table. The discipline is part of it: open the output first, read its cursors from
+it, then the inputs, then write through it; a competing commit of the same cursor raises :class:`ConflictError`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from millrace import features, task
+from millrace.casting import UTC_MICROSECONDS
+from millrace.clock import microseconds, now
+from millrace.dataset import Dataset
+from millrace.errors import ConflictError, MillraceError
+from millrace.settings import settings
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+NAMES = (
+    "files",
+    "quarantine",
+    "events",
+    "labels",
+    "features",
+    "predictions",
+    "examples",
+    "standings",
+    "checkpoints",
+    "definitions",
+    "promotions",
+)
+
+_KEYS = {
+    "files": "number",
+    "examples": "seq",
+    "standings": "seq",
+    "checkpoints": "seq",
+    "definitions": "at",
+    "promotions": "number",
+}
+_PROPERTIES = {
+    # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 2 days",
+}
+
+
+def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Return every table's columns and types; docs/architecture.md says what a row is, and who writes it."""
+    label = dataset.label_column.dtype
+    text, whole, number, flag, time = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), UTC_MICROSECONDS
+    raw = pl.Struct(dataset.event.dtypes)
+    x = pl.Struct(features.schema(dataset))
+    return {
+        "files": {
+            "number": whole, "name": text, "kind": text, "sha256": text, "bytes": whole, "modified": time,
+            "received": time, "first_arrival": whole, "rows": whole, "good": whole, "quarantined": whole,
+            "duplicates": whole, "nonfinite": whole, "extra": pl.List(text), "notes": pl.List(text), "clock": time,
+        },
+        "quarantine": {
+            "arrival": whole, "file": whole, "line": whole, "kind": text, "event_id": text, "raw": pl.Binary(),
+            "reasons": pl.List(text), "stage": text, "at": time,
+        },
+        "events": {"arrival": whole, "event_id": text, "event_time": time, "clock": time, "file": whole, "line": whole, "raw": raw},
+        "labels": {
+            "arrival": whole, "event_id": text, "label": label, "label_time": time, "label_source": text,
+            "correction": flag, "clock": time, "file": whole, "line": whole,
+        },
+        "features": {"arrival": whole, "event_id": text, "event_time": time, "clock": time, "versions": text, "x": x},
+        "predictions": {
+            "arrival": whole, "event_id": text, "event_time": time, "model": text, "version": whole, "seq": whole,
+            "served": flag, "origin": text, "answered": flag, "at": time, **task.columns(dataset), "error": text,
+        },
+        "examples": {
+            "seq": whole, "arrival": whole, "event_id": text, "event_time": time, "event_arrival": whole, "label": label,
+            "label_time": time, "label_arrival": whole, "label_source": text, "weight": number, "clock": time, "x": x,
+        },
+        "standings": {
+            "seq": whole, "model": text, "labelled": whole, "loss": number, "recent_loss": number,
+            "metrics": text, "clock": time, "sha256": text, "at": time,
+        },
+        "checkpoints": {
+            "seq": whole, "model": text, "fingerprint": text, "environment": text, "sha256": text, "digest": text,
+            "bytes": whole, "skipped": pl.List(pl.Struct({"seq": whole, "event_id": text, "error": text})),
+            "parent": text, "clock": time, "version": whole, "run_id": text, "at": time,
+        },
+        "definitions": {"model": text, "fingerprint": text, "text": text, "environment": text, "at": time},
+        "promotions": {
+            "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
+            "clock": time, "at": time,
+        },
+    }  # fmt: skip
+
+
+def folder(name: str) -> Path:
+    """Return the folder of a dataset's tables."""
+    return settings().root / name
+
+
+def created(name: str) -> bool:
+    """Tell whether a dataset has tables yet (the last one is made last)."""
+    return (folder(name) / NAMES[-1] / "_delta_log").is_dir()
+
+
+def create(dataset: Dataset) -> None:
+    """Create all tables of a dataset, once; two creators beside each other would both succeed, so one waits."""
+    if created(dataset.name):
+        return
+    from deltalake import DeltaTable
+
+    with lock(dataset.name):
+        for name, columns in schemas(dataset).items():
+            path = folder(dataset.name) / name
+            if not (path / "_delta_log").is_dir():
+                arrow = pl.DataFrame(schema=columns).to_arrow().schema
+                DeltaTable.create(str(path), schema=arrow, configuration=_PROPERTIES)
+
+
+def head(name: str) -> int:
+    """Return the arrival up to which all rows are in their tables."""
+    files = Table(name, "files")
+    done = min(Table(name, table).cursor("ingest") for table in ("quarantine", "events", "labels"))
+    if done >= files.cursor("files"):
+        return files.cursor("arrival")
+    last = files.read("first_arrival", "rows", where=pl.col("number") == done)
+    return int(last.select(pl.col("first_arrival") + pl.col("rows") - 1).item()) if last.height else 0
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold a dataset's lock, for what one process alone may do: creating tables, and maintenance."""
+    folder(name).mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder(name) / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+class Table:
+    """A table of a dataset, opened at its newest version.
+
+    Reading sees this version; writing goes through it, so that a commit made by another since then, of the same
+    cursor, is refused.
+    """
+
+    def __init__(self, dataset: str, name: str) -> None:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        self.name = name
+        self.path = folder(dataset) / name
+        try:
+            self._delta: DeltaTable = DeltaTable(str(self.path))
+        except TableNotFoundError as error:
+            raise MillraceError(
+                f"table {self.path} cannot be opened: {error}; restore the folder {folder(dataset)} from a copy, or remove it whole to begin anew"
+            ) from error
+
+    def cursor(self, application: str) -> int:
+        """Return how far a step has come in this table; 0 before its first commit."""
+        return self._delta.transaction_version(application) or 0
+
+    @property
+    def version(self) -> int:
+        """The Delta version at which the table was opened."""
+        return self._delta.version()
+
+    @property
+    def identity(self) -> str:
+        """What tells this table from another at the same place."""
+        return str(self._delta.metadata().id)
+
+    def count(self) -> int:
+        """Return the number of rows, from the log alone."""
+        return self._delta.count()
+
+    def fields(self, column: str) -> dict[str, Any]:
+        """Return the names and types in a struct column, in the order in which they were registered."""
+        dtype = pl.scan_delta(self._delta).collect_schema()[column]
+        assert isinstance(dtype, pl.Struct)
+        return {part.name: part.dtype for part in dtype.fields}
+
+    def read(self, *columns: str | pl.Expr, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Read rows, in the order of the table's key (``arrival``, or ``seq`` or ``number``).
+
+        Delta does not return rows in the order of their commits. A condition on the key prunes by the statistics.
+        """
+        scan = pl.scan_delta(self._delta)
+        if where is not None:
+            scan = scan.filter(where)
+        key = pl.col(_KEYS.get(self.name, "arrival")).alias("__key")
+        frame = scan.select(*(columns or ["*"]), key).collect()
+        return frame.sort("__key", maintain_order=True).drop("__key")
+
+    def append(self, frame: pl.DataFrame, cursors: Mapping[str, int]) -> None:
+        """Append rows and move cursors, in one commit.
+
+        Raises
+        ------
+        ConflictError
+            When another has moved one of these cursors since the table was opened. Nothing was written.
+        MillraceError
+            When the rows do not fit the table.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake.exceptions import CommitFailedError, SchemaMismatchError
+
+        moment = microseconds(now()) // 1000
+        transactions = [Transaction(application, number, moment) for application, number in cursors.items()]
+        aligned, grown = self._aligned(frame)
+        try:
+            write_deltalake(
+                self._delta,
+                aligned,
+                mode="append",
+                schema_mode="merge" if grown else None,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+        except CommitFailedError as error:
+            raise ConflictError(f"another process is ahead in {self.path.parent.name}/{self.name}: {error}") from error
+        except SchemaMismatchError as error:
+            raise MillraceError(f"table {self.path}: {error}; give a column of another type another name") from error
+
+    def _aligned(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+        """Put columns in the table's order, and a struct's fields in the order of their registration, new ones last."""
+        schema = pl.scan_delta(self._delta).collect_schema()
+        columns, grown = [], False
+        for name, dtype in schema.items():
+            if not isinstance(dtype, pl.Struct):
+                columns.append(pl.col(name).cast(dtype))
+                continue
+            given = frame.schema[name]
+            assert isinstance(given, pl.Struct)
+            have = {part.name: part.dtype for part in given.fields}
+            registered = {part.name: part.dtype for part in dtype.fields}
+            parts = []
+            for field, wanted in registered.items():
+                if field not in have:
+                    parts.append(pl.lit(None, dtype=wanted).alias(field))
+                elif have[field] != wanted:
+                    raise MillraceError(
+                        f"table {self.path}: {field!r} was {wanted} and is now {have[field]}; give it another name"
+                    )
+                else:
+                    parts.append(pl.col(name).struct.field(field))
+            new = [field for field in have if field not in registered]
+            parts.extend(pl.col(name).struct.field(field) for field in new)
+            grown = grown or bool(new)
+            columns.append(pl.struct(parts).alias(name))
+        return frame.select(columns), grown

@@ -1,0 +1,16 @@
+"""The stages, in order: what each reads, what it writes, which library it owns.
+
+| stage | module | reads | writes | library |
+| --- | --- | --- | --- | --- |
+| feed | ``tasks.feed`` | a dataset's stored data | files in the landing folder | Polars |
+| ingest | ``tasks.ingest`` | the landing folder | ``files``, ``events``, ``labels``, ``quarantine`` | Polars, Great Expectations |
+| infer | ``tasks.infer`` | ``events``, published versions | ``features``, ``predictions``, the outbox | River |
+| learn: join | ``tasks.learn`` | ``labels``, ``features`` | ``examples``, ``quarantine`` | Polars, Delta Lake |
+| learn: fold | ``tasks.learn`` | ``examples`` | ``checkpoints``, ``definitions`` | River |
+| learn: score | ``tasks.learn`` | ``examples``, ``predictions`` | ``standings``, ``promotions`` | River |
+| learn: publish | ``tasks.learn`` | ``checkpoints``, ``standings`` | MLflow, ``checkpoints`` | MLflow |
+| run | ``tasks.run`` | cursors | what the stages write | – |
+
+A task calls one function of ``millrace`` with references (a dataset's name, a model's), never frames or models, and turns
+its report into an artifact.
+"""

@@ -1,0 +1,41 @@
+"""Stage 3, learn: answers join their events, models fold them, the race is scored, versions are published."""
+
+from __future__ import annotations
+
+from prefect import task
+
+import millrace.fold
+import millrace.join
+import millrace.publish
+import millrace.race
+from millrace import catalog
+from tasks.artifacts import show
+
+
+def models(dataset: str) -> list[str]:
+    """Return the names of the models that race on a dataset."""
+    return catalog.load(dataset).racing
+
+
+@task(task_run_name="join-{dataset}", retries=2, retry_delay_seconds=5)
+def join(dataset: str) -> None:
+    """Append to the log what has become possible."""
+    show("join", millrace.join.join(dataset))
+
+
+@task(task_run_name="fold-{dataset}-{model}")
+def fold(dataset: str, model: str) -> None:
+    """Bring one model to the head of the log."""
+    show(f"fold-{model}", millrace.fold.fold(dataset, model))
+
+
+@task(task_run_name="score-{dataset}", retries=2, retry_delay_seconds=5)
+def score(dataset: str) -> None:
+    """Score what was said, now that its answers are known, and promote."""
+    show("score", millrace.race.score(dataset))
+
+
+@task(task_run_name="publish-{dataset}", retries=2, retry_delay_seconds=5)
+def publish(dataset: str) -> None:
+    """Give MLflow the versions that are due, the aliases, and the metrics."""
+    show("publish", millrace.publish.publish(dataset))

@@ -1,0 +1,70 @@
+"""A tick: the stages in their order, for each dataset that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prefect.logging import get_run_logger
+
+import millrace.run
+from millrace.errors import MillraceError
+from millrace.status import status
+from tasks.artifacts import show_status
+from tasks.forms import ALL
+from tasks.infer import infer
+from tasks.ingest import ingest
+from tasks.learn import fold, join, models, publish, score
+
+
+def due(chosen: str) -> list[str]:
+    """Return the datasets to run: the chosen one, or all that are due."""
+    if chosen != ALL:
+        return [chosen]
+    names, broken = millrace.run.due()
+    for error in broken:
+        get_run_logger().error("%s", error)
+    return names
+
+
+def learn(dataset: str) -> list[str]:
+    """Learn: a model that fails does not hold up the others. Return what did not work."""
+    join(dataset)
+    folds = [fold(dataset, model, return_state=True) for model in models(dataset)]
+    score(dataset)
+    publish(dataset)
+    return [str(state.message) for state in folds if state.is_failed()]
+
+
+def tick(dataset: str) -> list[str]:
+    """Make one tick, if there is anything to do. Return what did not work, so that other datasets go on."""
+    if not millrace.run.pending(dataset):
+        get_run_logger().info("%s: nothing new", dataset)
+        return []
+    try:
+        ingest(dataset)
+        infer(dataset)
+        problems = learn(dataset)
+    except Exception as error:  # noqa: BLE001 - a task's failure is on record with the task; the other datasets go on
+        return [f"{dataset}: {error}"]
+    if not problems:
+        millrace.run.settled(dataset)
+    show_status(status(dataset))
+    return problems
+
+
+def note(datasets: Iterable[str]) -> None:
+    """Note that these datasets have run in this stretch of their ``every``."""
+    for dataset in datasets:
+        millrace.run.ticked(dataset)
+
+
+def succeed(problems: Iterable[str]) -> None:
+    """Fail the flow's run if something did not work.
+
+    Raises
+    ------
+    MillraceError
+        With everything that did not work.
+    """
+    if found := list(problems):
+        raise MillraceError("; ".join(found))
