@@ -32,9 +32,9 @@ class Cast:
     Parameters
     ----------
     good
-        ``position`` and the typed columns, in the order of the file.
+        ``@position`` and the typed columns, in the order of the file.
     bad
-        ``position`` and ``reasons`` (a list of sentences).
+        ``@position`` and ``@reasons`` (a list of sentences).
     nonfinite
         How many numbers were not finite and became null.
     """
@@ -50,7 +50,7 @@ def cast(rows: pl.DataFrame, columns: Mapping[str, Column], latest: Mapping[str,
     Parameters
     ----------
     rows
-        ``position``, ``missing`` (a list of the columns that a row did not have) and the columns as they were read.
+        ``@position``, ``@missing`` (a list of the columns that a row did not have) and the columns as they were read.
     columns
         The columns by their names in ``rows``.
     latest
@@ -69,7 +69,7 @@ def cast(rows: pl.DataFrame, columns: Mapping[str, Column], latest: Mapping[str,
         else:
             unread = value.is_null()
         values.append(value.alias(f"value:{name}"))
-        missing = pl.col("missing").list.contains(name)
+        missing = pl.col("@missing").list.contains(name)
         reasons.append(_when(raw.is_not_null() & unread, _sentence(name, raw, why)))
         if column.required:
             reasons.append(_when(missing, pl.lit(f"missing column {name!r}")))
@@ -79,15 +79,15 @@ def cast(rows: pl.DataFrame, columns: Mapping[str, Column], latest: Mapping[str,
                 reasons.append(_when(raw.is_not_null() & ~unread & value.is_null(), pl.lit(f"{name} is not finite")))
         reasons.extend(_rules(name, column, value, raw, latest.get(name)))
     checked = rows.select(
-        "position",
+        "@position",
         *values,
-        pl.concat_list(reasons).list.drop_nulls().alias("reasons"),
+        pl.concat_list(reasons).list.drop_nulls().alias("@reasons"),
         *[total.cast(pl.Int64).alias(f"nonfinite:{i}") for i, total in enumerate(floats)],
     )
-    wrong = pl.col("reasons").list.len() > 0
+    wrong = pl.col("@reasons").list.len() > 0
     nonfinite = sum(checked[f"nonfinite:{i}"][0] for i in range(len(floats))) if rows.height else 0
-    good = checked.filter(~wrong).select("position", *[pl.col(f"value:{name}").alias(name) for name in columns])
-    return Cast(good, checked.filter(wrong).select("position", "reasons"), nonfinite)
+    good = checked.filter(~wrong).select("@position", *[pl.col(f"value:{name}").alias(name) for name in columns])
+    return Cast(good, checked.filter(wrong).select("@position", "@reasons"), nonfinite)
 
 
 def _when(condition: pl.Expr, reason: pl.Expr) -> pl.Expr:

@@ -253,7 +253,7 @@ def completed(frame: pl.DataFrame, text: bytes, line: Callable[[int], bytes]) ->
         first = _bracketed(column.gather(places))  # of a key that is doubled, the first value counts
         new = pl.Series(list(texts.values()), dtype=pl.String).filter(first)
         frame = frame.with_columns(column.clone().scatter(places.filter(first), new))
-    missing = pl.Series("missing", [list(names) for names in absences], pl.List(pl.String))
+    missing = pl.Series("@missing", [list(names) for names in absences], pl.List(pl.String))
     return frame.with_columns(missing.gather(codes))
 
 

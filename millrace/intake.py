@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from millrace import tables
 from millrace.casting import UTC_MICROSECONDS, Id, cast
 from millrace.dataset import Dataset
 from millrace.reading import read
@@ -65,20 +66,19 @@ class _Batch:
 
     def read(self, file: TakenFile, first: int) -> int:
         """Read one file whose first row has this arrival number; return how many rows it has."""
-        columns, renamed, latest = _columns(self.dataset, file)
+        columns, latest = _columns(self.dataset, file)
         reading = read(file.name, file.data, list(columns))
         self.readings[file.number] = (reading, first, file)
-        arrival = (pl.col("position") + first).alias("arrival")
-        unread = reading.bad.select(arrival, "line", "raw", pl.concat_list("reason").alias("reasons"))
+        place = [(pl.col("@position") + first).alias("arrival"), pl.lit(file.number, dtype=pl.Int64).alias("file"), pl.col("@line").alias("line")]
+        unread = reading.bad.select(*place, "raw", pl.concat_list("reason").alias("reasons"))
         self._keep(file, unread.with_columns(kind=pl.lit(file.kind), event_id=pl.lit(None, dtype=pl.String)))
         found = cast(reading.rows, columns, latest)
-        lines = reading.rows.select("position", "line")
-        where = [arrival, pl.lit(file.number, dtype=pl.Int64).alias("file"), "line"]
-        id = next(iter(columns))
-        ids = reading.rows.select("position", pl.col(id).cast(pl.String, strict=False).alias("event_id"))
-        wrong = found.bad.join(lines, on="position").join(ids, on="position").sort("position")
-        self.quarantine(file.kind, wrong.select(*where, "event_id", "reasons"))
-        self.good[file.kind].append(found.good.join(lines, on="position").sort("position").select(*where, *columns).rename(renamed))
+        id = pl.col(next(iter(columns))).cast(pl.String, strict=False).alias("event_id")
+        lines = reading.rows.select("@position", "@line")
+        wrong = found.bad.join(reading.rows.select("@position", "@line", id), on="@position").sort("@position")
+        self.quarantine(file.kind, wrong.select(*place, "event_id", pl.col("@reasons").alias("reasons")))
+        right = found.good.join(lines, on="@position").sort("@position")
+        self.good[file.kind].append(right.select(*place, *_stored(self.dataset, file.kind)))
         self.files.append(
             {
                 "number": file.number, "name": file.name, "kind": file.kind, "sha256": file.sha256,
@@ -113,44 +113,51 @@ def parse(
     events = _first_of_each(batch, events, room, first)
     labels = _changes(batch, room, first)
     events, labels, clock = _clocked(events, labels, clock)
-    raw = pl.struct(*dataset.event.columns).alias("raw")
     quarantine = pl.concat(batch.bad) if batch.bad else pl.DataFrame(schema=_QUARANTINE)
     accounts = _accounts(batch, events, labels, quarantine, notes, clock)
-    return Parsed(accounts, events.select(pl.exclude(*dataset.event.columns), raw), labels, quarantine, total, clock)
+    return Parsed(accounts, events, labels, quarantine, total, clock)
 
 
-def _columns(dataset: Dataset, file: TakenFile) -> tuple[dict[str, Column], dict[str, str], dict[str, datetime]]:
-    """Return a file's columns, the id first; what they are called in the tables; and the latest times allowed."""
+def _columns(dataset: Dataset, file: TakenFile) -> tuple[dict[str, Column], dict[str, datetime]]:
+    """Return a file's columns, as the file calls them, the id first; and the latest times allowed."""
     latest = file.received + dataset.future
     time = Column(pl.Datetime, null=False)
     if file.kind == "events":
         event = dataset.event
-        columns = {event.id: Id(pl.String, null=False), event.time: time, **event.columns}
-        return columns, {event.id: "event_id", event.time: "event_time"}, {event.time: latest}
+        return {event.id: Id(pl.String, null=False), event.time: time, **event.columns}, {event.time: latest}
     names = dataset.labels
     label = dataset.label_column
     value = Column(label.dtype, null=False, between=label.between, known=label.known)
     source = Column(pl.String, required=False, known=("natural", "human"))
-    columns = {names.id: Id(pl.String, null=False), names.label: value, names.time: time, names.source: source}
-    renamed = dict(zip(columns, ("event_id", "label", "label_time", "label_source"), strict=True))
-    return columns, renamed, {names.time: latest}
+    return {names.id: Id(pl.String, null=False), names.label: value, names.time: time, names.source: source}, {names.time: latest}
 
 
-def _all(batch: _Batch, kind: str) -> pl.DataFrame | None:
-    return pl.concat(batch.good[kind]) if batch.good[kind] else None
+def _stored(dataset: Dataset, kind: str) -> list[pl.Expr]:
+    """Return what is stored of a good row, as the tables call it."""
+    event, label = dataset.event, dataset.labels
+    if kind == "events":
+        id_and_time = [pl.col(event.id).alias("event_id"), pl.col(event.time).alias("event_time")]
+        return [*id_and_time, pl.struct(*event.columns).alias("raw")]
+    renamed = {label.id: "event_id", label.label: "label", label.time: "label_time", label.source: "label_source"}
+    return [pl.col(theirs).alias(ours) for theirs, ours in renamed.items()]
+
+
+def _all(batch: _Batch, kind: str) -> pl.DataFrame:
+    """Return the good rows of all files of a kind, in order of arrival."""
+    if batch.good[kind]:
+        return pl.concat(batch.good[kind])
+    stored = tables.schemas(batch.dataset)[kind]
+    return pl.DataFrame(schema={name: dtype for name, dtype in stored.items() if name not in ("clock", "correction")})
 
 
 def _expected(batch: _Batch, docs: Path | None) -> tuple[pl.DataFrame, list[str]]:
     """Hold events against the dataset's expectations; return the good ones, and what was found of the whole batch."""
     events = _all(batch, "events")
-    if events is None:
-        schema = {"event_id": pl.String, "event_time": UTC_MICROSECONDS, **batch.dataset.event.dtypes}
-        return pl.DataFrame(schema={"arrival": pl.Int64, "file": pl.Int64, "line": pl.Int64, **schema}), []  # type: ignore[arg-type]
     if not batch.dataset.expect or not events.height:
         return events, []
     from millrace import expectations
 
-    checked = events.drop("arrival", "file", "line")
+    checked = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
     findings = expectations.check(checked, batch.dataset.expect, docs, name=f"{batch.dataset.name}-events")
     if findings.rows:
         positions = sorted(findings.rows)
@@ -170,9 +177,9 @@ def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first
     judged = events.join(firsts, on="event_id", maintain_order="left")
     again = judged.filter(pl.col("arrival") != pl.col("first"))
     if again.height:
-        content = ["event_time", *batch.dataset.event.columns]
+        content = ("event_time", "raw")
         here = events.select(pl.col("arrival").alias("first"), "file", "line", *content)
-        stored = pl.concat([here, _stored(batch, sorted(set(again["first"]) - set(events["arrival"])), here)])
+        stored = pl.concat([here, _taken_before(batch, sorted(set(again["first"]) - set(events["arrival"])), here)])
         pair = again.join(stored, on="first", suffix=":first", maintain_order="left")
         same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}:first")) for name in content)
         why = pl.format("event_id '{}' was taken in before with other content, line {} of file {}; the first stands", "event_id", "line:first", "file:first")
@@ -181,23 +188,17 @@ def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first
     return judged.filter(pl.col("arrival") == pl.col("first")).drop("first")
 
 
-def _stored(batch: _Batch, arrivals: list[int], like: pl.DataFrame) -> pl.DataFrame:
+def _taken_before(batch: _Batch, arrivals: list[int], like: pl.DataFrame) -> pl.DataFrame:
     if not arrivals:
         return like.clear()
     some = pl.col("arrival").is_in(arrivals) & pl.col("arrival").is_between(arrivals[0], arrivals[-1])
     rows = Table(batch.dataset.name, "events").read(pl.col("arrival").alias("first"), "file", "line", "event_time", "raw", where=some)
-    flat = rows.unnest("raw")
-    absent = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in like.schema.items() if name not in flat.columns]
-    return flat.with_columns(absent).select(like.columns)
+    return rows.with_columns(tables.as_struct(rows, "raw", like.schema["raw"]))
 
 
 def _changes(batch: _Batch, room: WaitingRoom, first: int) -> pl.DataFrame:
     """Keep each id's first label, and later ones of another value as corrections; the same value again is a duplicate."""
     labels = _all(batch, "labels")
-    if labels is None:
-        dtypes = {"event_id": pl.String, "label": batch.dataset.label_column.dtype, "label_time": UTC_MICROSECONDS}
-        schema = {"arrival": pl.Int64, "file": pl.Int64, "line": pl.Int64, **dtypes, "label_source": pl.String}
-        return pl.DataFrame(schema=schema | {"correction": pl.Boolean})  # type: ignore[arg-type, operator]
     known = room.labels(labels["event_id"], before=first).group_by("event_id", maintain_order=True).agg(pl.col("value").last())
     text = pl.col("label").cast(pl.String)
     before = pl.coalesce(text.shift(1).over("event_id"), "value")

@@ -19,9 +19,9 @@ from millrace.decoding import Lines, completed, fields, gunzip, judged, objects,
 from millrace.errors import MillraceError, UsageError
 
 SUFFIXES = (".ndjson", ".jsonl", ".csv", ".parquet", ".ndjson.gz", ".jsonl.gz", ".csv.gz")
-_TAKEN = ("position", "line", "missing")
+_TAKEN = ("@position", "@line", "@missing")
 _Schema = dict[str, pl.DataType]
-_PLACE: _Schema = {"position": pl.Int64(), "line": pl.Int64()}
+_PLACE: _Schema = {"@position": pl.Int64(), "@line": pl.Int64()}
 _BAD: _Schema = _PLACE | {"raw": pl.Binary(), "reason": pl.String()}
 # The good rows of a block of lines, and the reasons of the others by their place among all rows.
 _Block = tuple[pl.DataFrame, dict[int, str]]
@@ -34,12 +34,12 @@ class Reading:
     Attributes
     ----------
     rows
-        The good rows in file order: ``position`` (Int64, the 0-based place among all rows of the file, good
-        and bad), ``line`` (Int64, 1-based in the decompressed file; for Parquet the number of the row), the
+        The good rows in file order: ``@position`` (Int64, the 0-based place among all rows of the file, good
+        and bad), ``@line`` (Int64, 1-based in the decompressed file; for Parquet the number of the row), the
         asked columns in the asked order (String, null where null or absent; for Parquet as they are typed),
-        and ``missing`` (List(String), never null: the asked columns that the row did not have).
+        and ``@missing`` (List(String), never null: the asked columns that the row did not have).
     bad
-        The other rows in file order: ``position``, ``line``, ``raw`` (Binary, the bytes as they came) and
+        The other rows in file order: ``@position``, ``@line``, ``raw`` (Binary, the bytes as they came) and
         ``reason`` (String). A file that is damaged is one more row here, with all of its bytes.
     extra
         Columns that were not asked for, in order of appearance. For NDJSON they are looked for in one line
@@ -62,7 +62,7 @@ class Reading:
         Parameters
         ----------
         positions
-            Places among all rows of the file, such as a column ``position``.
+            Places among all rows of the file, such as a column ``@position``.
 
         Returns
         -------
@@ -148,7 +148,7 @@ def _assemble(
         frames.append(frame)
         reasons |= faults
     positions = np.delete(np.arange(len(lines)), list(reasons))
-    place = pl.DataFrame({"position": positions, "line": lines.numbers[positions]}, _PLACE)
+    place = pl.DataFrame({"@position": positions, "@line": lines.numbers[positions]}, _PLACE)
     rows = pl.concat([place, pl.concat(frames)], how="horizontal")
     bad = [(i, int(lines.numbers[i]), lines[i], reason) for i, reason in reasons.items()]
     bad += [(len(lines) + i, *entry) for i, entry in enumerate(tail)]
@@ -161,7 +161,7 @@ def _assemble(
 
 
 def _texts(columns: Sequence[str]) -> _Schema:
-    return dict.fromkeys(columns, pl.String()) | {"missing": pl.List(pl.String)}
+    return dict.fromkeys(columns, pl.String()) | {"@missing": pl.List(pl.String)}
 
 
 def _ndjson(lines: Lines, columns: Sequence[str], extra: dict[str, None]) -> Iterator[_Block]:
@@ -266,7 +266,7 @@ def _nulls(name: str, height: int) -> pl.Series:
 
 
 def _missing(names: list[str], height: int) -> pl.Series:
-    return pl.Series("missing", [names], pl.List(pl.String)).new_from_index(0, height)
+    return pl.Series("@missing", [names], pl.List(pl.String)).new_from_index(0, height)
 
 
 def _parquet(data: bytes, columns: Sequence[str]) -> Reading:
@@ -281,7 +281,7 @@ def _parquet(data: bytes, columns: Sequence[str]) -> Reading:
     found = [frame.get_column(c) if c in present else _nulls(c, frame.height) for c in columns]
     position = pl.int_range(frame.height, dtype=pl.Int64, eager=True)
     missing = _missing([c for c in columns if c not in present], frame.height)
-    rows = pl.DataFrame([position.alias("position"), (position + 1).alias("line"), *found, missing])
+    rows = pl.DataFrame([position.alias("@position"), (position + 1).alias("@line"), *found, missing])
     extra = [c for c in frame.columns if c not in columns]
 
     def raw(position: int) -> bytes:

@@ -149,6 +149,18 @@ def lock(name: str) -> Iterator[None]:
         os.close(handle)
 
 
+def as_struct(frame: pl.DataFrame, column: str, wanted: pl.DataType) -> pl.Expr:
+    """Return a struct column with just the fields that are wanted, in their order; null where there is none."""
+    given, dtype = frame.schema[column], wanted
+    assert isinstance(given, pl.Struct) and isinstance(dtype, pl.Struct)
+    have = {part.name for part in given.fields}
+    parts = [
+        pl.col(column).struct.field(part.name) if part.name in have else pl.lit(None, dtype=part.dtype).alias(part.name)
+        for part in dtype.fields
+    ]
+    return pl.struct(parts).alias(column)
+
+
 class Table:
     """A table of a dataset, opened at its newest version.
 
