@@ -156,22 +156,21 @@ def _to_pandas(frame: pl.DataFrame, expectations: Sequence[Expectation]) -> Any:
     """Convert the columns that are looked at; the index, the position in the frame, comes back with rows."""
     import pandas as pd
 
-    looks_at_all = any(
-        expectation.name.startswith("table_column")
-        or expectation.name == "column_to_exist"
-        or "row_condition" in expectation.arguments
-        for expectation in expectations
-    )
     named = {column for expectation in expectations for column in expectation.columns}
+    of_all = ("table_column", "column_to_exist")
+    if any("row_condition" in e.arguments or e.name.startswith(of_all) for e in expectations):
+        named = set(frame.columns)
     # Great Expectations compares values of two columns in a way that None does not bear, and NaN does.
     compared = {column for e in expectations if "column" not in e.arguments for column in e.columns}
     columns: dict[str, Any] = {}
     for column in frame.columns:
-        if not looks_at_all and column not in named:
-            continue
         values = frame[column]
-        if values.dtype.is_integer() and values.has_nulls() and _is_wide(values) and column not in compared:
-            columns[column] = pd.Series(values.to_list(), dtype=object)  # exact, where NaN would make floats
+        if column not in named:
+            continue
+        if values.dtype.is_integer() and values.has_nulls() and column not in compared:
+            as_floats = values.cast(pl.Float64)  # what pandas makes of integers with nulls
+            lossless = as_floats.cast(values.dtype, strict=False).equals(values)
+            columns[column] = as_floats.to_pandas() if lossless else pd.Series(values.to_list(), dtype=object)
         elif values.dtype == pl.Date:
             columns[column] = values.to_numpy().astype(object)  # Timestamps do not compare with dates
         elif isinstance(values.dtype, pl.Categorical | pl.Enum):
@@ -181,10 +180,6 @@ def _to_pandas(frame: pl.DataFrame, expectations: Sequence[Expectation]) -> Any:
         else:
             columns[column] = values.to_pandas()
     return pd.DataFrame(columns, index=pd.RangeIndex(frame.height))
-
-
-def _is_wide(values: pl.Series) -> bool:
-    return max(-(values.min() or 0), values.max() or 0) > 2**53  # type: ignore[operator, call-overload]
 
 
 @contextlib.contextmanager
@@ -267,7 +262,7 @@ def _write(docs: Path, name: str, height: int, result: Any) -> None:
     result.meta["batch_spec"] = {"data_asset_name": f"{height} rows"}
     result.meta["run_id"] = {"run_name": f"{stamp[:19]}Z", "run_time": stamp}
     renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
-    page = view.render(renderer.render(result), show_how_to_buttons=False)  # type: ignore[no-untyped-call]
+    page = view.render(renderer.render(result), show_how_to_buttons=False)
     verdict = "met" if result.success else "broken"
     (docs / name).mkdir(parents=True, exist_ok=True)
     file = f"{stamp.replace(':', '-')}-{verdict}.html"

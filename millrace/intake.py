@@ -17,6 +17,7 @@ import polars as pl
 from millrace import tables
 from millrace.casting import UTC_MICROSECONDS, Id, cast
 from millrace.dataset import Dataset
+from millrace.errors import DatasetError
 from millrace.reading import read
 from millrace.schema import Column
 from millrace.tables import Table
@@ -158,7 +159,10 @@ def _expected(batch: _Batch, docs: Path | None) -> tuple[pl.DataFrame, list[str]
     from millrace import expectations
 
     checked = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
-    findings = expectations.check(checked, batch.dataset.expect, docs, name=f"{batch.dataset.name}-events")
+    try:
+        findings = expectations.check(checked, batch.dataset.expect, docs, name=f"{batch.dataset.name}-events")
+    except DatasetError as error:
+        raise DatasetError(f"{batch.dataset.path}: {error}") from error
     if findings.rows:
         positions = sorted(findings.rows)
         reasons = pl.Series("reasons", [findings.rows[i] for i in positions], dtype=pl.List(pl.String))
