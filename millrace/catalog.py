@@ -8,6 +8,7 @@ its file is read: listing datasets stays cheap.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -116,7 +117,7 @@ def _execute(name: str, path: Path, text: str) -> ModuleType:
             sys.modules[full] = previous
         if not isinstance(error, Exception):
             raise
-        raise DatasetError(f"{path}:{_line(error, path.resolve())}: {_message(error)}") from error
+        raise DatasetError(f"{path}:{_line(error, path.resolve(), text)}: {_message(error)}") from error
     setattr(sys.modules[PACKAGE], name, module)
     return module
 
@@ -130,11 +131,26 @@ def _check(dataset: Dataset, path: Path) -> None:
             raise DatasetError(f"model {model!r}: the function {build.__name__} must take no arguments")
 
 
-def _line(error: BaseException, path: Path) -> int:
+def _line(error: BaseException, path: Path, text: str) -> int:
     if isinstance(error, SyntaxError):
         return error.lineno or 1
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return (lines[-1] if lines else None) or 1
+    call = _declaration(text)
+    if call is None or (lines and lines[-1] != call.lineno):
+        return (lines[-1] if lines else None) or 1
+    # What the message begins with is the argument that it is about, or one of its parts: "features …", "model 'x' …".
+    about = str(error).partition(" ")[0].rstrip(":")
+    named = [word.value.lineno for word in call.keywords if word.arg in (about, f"{about}s")]
+    return named[0] if named else call.lineno
+
+
+def _declaration(text: str) -> ast.Call | None:
+    """Return the call ``Dataset(…)`` in a file's text."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            if any(isinstance(target, ast.Name) and target.id == "dataset" for target in node.targets):
+                return node.value
+    return None
 
 
 def _message(error: Exception) -> str:

@@ -142,14 +142,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
-            raise DatasetError(str(unknown("task", self.task, TASKS)))
+            raise DatasetError(f"task: {unknown('task', self.task, TASKS)}")
         object.__setattr__(self, "label", Column.of(self.label))
         object.__setattr__(self, "loss", Loss.of_task(self.loss, self.task))
         self._check_label()
         self._check_models()
         for name in ("every", "cadence", "id_horizon"):
             if getattr(self, name) <= timedelta(0):
-                raise DatasetError(f"{name}={getattr(self, name)!r} must be longer than nothing")
+                raise DatasetError(f"{name}: {getattr(self, name)!r} must be longer than nothing")
         if not self.features:
             raise DatasetError("features is empty; pass raw columns on with pl.col('name')")
         for expression in self.features:
@@ -162,11 +162,11 @@ class Dataset:
     def _check_label(self) -> None:
         dtype = self.label_column.dtype
         if self.task == "binary" and dtype != pl.Boolean:
-            raise DatasetError(f"a binary label is pl.Boolean, not {dtype}; say multiclass for more than two classes")
+            raise DatasetError(f"label: a binary label is pl.Boolean, not {dtype}; say multiclass for more than two classes")
         if self.task == "regression" and not dtype.is_numeric():
-            raise DatasetError(f"a regression's label is a number such as pl.Float64, not {dtype}")
+            raise DatasetError(f"label: a regression's label is a number such as pl.Float64, not {dtype}")
         if self.task == "multiclass" and dtype not in (pl.String, pl.Int64, pl.Int32, pl.Boolean):
-            raise DatasetError(f"a multiclass label is pl.String or pl.Int64, not {dtype}")
+            raise DatasetError(f"label: a multiclass label is pl.String or pl.Int64, not {dtype}")
 
     def _check_models(self) -> None:
         if not self.models:

@@ -54,8 +54,9 @@ def asking(what: str) -> Iterator[MlflowClient]:
             yield _client(uri)
         except _failures() as error:
             raise RegistryError(
-                f"could not {what} in MLflow at {_shown(uri)}: {_first_line(error)}. Check MLFLOW_TRACKING_URI, "
-                "and that the store can be reached and written to; nothing is lost, and it is made up for at the next tick"
+                f"could not {what} in MLflow at {_shown(uri)}: {_first_line(error)}. Check "
+                "MLFLOW_TRACKING_URI, and that the store can be reached and written to; nothing is lost, and it is "
+                "made up for at the next tick"
             ) from error
 
 
@@ -77,11 +78,7 @@ def experiment(uri: str, name: str, description: str) -> str:
             return str(client.create_experiment(name, location, tags))
         found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
-        state = (
-            "could not be made"
-            if found is None
-            else f"was deleted; `mlflow experiments restore -x {found.experiment_id}`"
-        )
+        state = "could not be made" if found is None else f"was deleted; `mlflow experiments restore -x {found.experiment_id}`"
         raise MlflowException(f"the experiment {name} {state}")
     return str(found.experiment_id)
 
@@ -95,9 +92,7 @@ def _client(uri: str) -> MlflowClient:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute(
-                    "PRAGMA journal_mode=wal"
-                )  # kept in the file; 2.5 times faster, and readers go on
+                connection.execute("PRAGMA journal_mode=wal")  # kept in the file; 2.5 times faster, and readers go on
     elif re.match(r"(postgresql|mysql|mssql)", uri):
         import sqlalchemy
 

@@ -1,0 +1,276 @@
+"""How does a model get to MLflow, and how is it found there?
+
+Every call here costs the same however many versions there are. Many of MLflow's own do not: asking for a
+registered model, setting an alias by the public client, or ``models:/flights@champion`` walk through all
+versions there ever were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace import clock, tracking
+from millrace.settings import settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
+
+    from millrace.dataset import Dataset
+
+CHAMPION = "champion"
+"""The alias of the version in service."""
+
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that there is no such model or run; and no such alias, or a run in its bin."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published model.
+
+    Parameters
+    ----------
+    number
+        The version's number in the registered model, counted over all of the dataset's models.
+    model_id
+        What MLflow calls the logged model behind it.
+    run_id
+        The run that published it.
+    """
+
+    number: int
+    model_id: str
+    run_id: str
+
+
+class Registry:
+    """A dataset's registered model and experiment, both of its (shared) name, made when first needed.
+
+    Every method raises a :class:`~millrace.errors.RegistryError` when MLflow does not answer or refuses.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, loaded from its file.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.name = settings().shared_name(dataset.name)
+
+    def publish(
+        self,
+        model: str,
+        state: bytes,
+        *,
+        seq: int,
+        fingerprint: str,
+        sha256: str,
+        digest: str,
+        run_id: str,
+        description: str,
+        tags: Mapping[str, str],
+    ) -> Version:
+        """Make a checkpoint a version.
+
+        A crash leaves at most a logged model without a version. Two processes may publish at once.
+
+        Parameters
+        ----------
+        model
+            The model's name.
+        state
+            The checkpoint's bytes, kept as they are.
+        seq, fingerprint, sha256, digest
+            The checkpoint's, which become tags.
+        run_id
+            The run to which the version belongs, from :meth:`run`.
+        description
+            Markdown.
+        tags
+            Further tags, such as ``environment``.
+        """
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        from millrace import flavor
+
+        known = {"seq": str(seq), "fingerprint": fingerprint, "sha256": sha256, "digest": digest}
+        tags = {"model": model, **known, **tags}
+        with self._asking(f"publish {model} at {seq}") as client, tempfile.TemporaryDirectory() as folder:
+            logged = client.create_logged_model(
+                self._experiment(client), f"{model}-{seq}", run_id, tags, model_type=self.dataset.task
+            )
+            model_id = logged.model_id
+            kept = Model(artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id)
+            flavor.save_model(None, folder, dataset=self.dataset, state=state, mlflow_model=kept)
+            client.log_model_artifacts(model_id, folder)
+            client.finalize_logged_model(model_id, "READY")
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=seq)])
+            version = self._version(client, model_id, run_id, tags, description)
+        return Version(int(version.version), model_id, run_id)
+
+    def run(self, model: str, day: date, last: str | None) -> str:
+        """Return the run of a model for a day; make one, and end the last, when a new day begins.
+
+        Parameters
+        ----------
+        model
+            The model's name.
+        day
+            The day. A run slows with what hangs on it, so it is for one day only.
+        last
+            The model's last known run; None makes a new one, as for a rebuild.
+        """
+        name = f"{model} {day.isoformat()}"
+        with self._asking(f"begin a run of {model}") as client:
+            if last is not None:
+                found = _update_run(client, last)
+                if found is not None and found.run_name == name:
+                    return last
+                if found is not None and found.status == "RUNNING":
+                    _update_run(client, last, ended=clock.now())
+            tags = {"model": model, "dataset": self.dataset.name, "mlflow.source.name": "millrace"}
+            created = client.create_run(self._experiment(client), tags=tags, run_name=name)
+            return str(created.info.run_id)
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, at: datetime) -> None:
+        """Log metrics in one call.
+
+        Parameters
+        ----------
+        run_id
+            The run, from :meth:`run`.
+        metrics
+            The values; characters that MLflow does not take in a name become ``_``.
+        step
+            The ``seq``, so that MLflow's own charts draw the race.
+        at
+            When, with its time zone.
+        """
+        from mlflow.entities import Metric
+
+        at_milliseconds = clock.microseconds(at) // 1000
+        batch = [Metric(_legal(key), float(value), at_milliseconds, step) for key, value in metrics.items()]
+        with self._asking(f"log the metrics of run {run_id}") as client:
+            client.log_batch(run_id, metrics=batch)
+
+    def alias(self, name: str, number: int) -> None:
+        """Point an alias to a version."""
+        with self._asking(f"set the alias {name}") as client:
+            # The public call first asks for the registered model, with all versions there ever were.
+            client._get_registry_client().set_registered_model_alias(self.name, name, str(number))
+
+    def aliases(self) -> dict[str, int]:
+        """Return the versions to which ``champion`` and the models' names point, where they are set."""
+        found = {name: self.version_of(name) for name in (CHAMPION, *self.dataset.racing)}
+        return {name: number for name, number in found.items() if number is not None}
+
+    def version_of(self, alias: str) -> int | None:
+        """Return the number of the version to which an alias points; None where it is not set."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asking(f"find the alias {alias}") as client:
+            try:
+                return int(client.get_model_version_by_alias(self.name, alias).version)
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    return None
+                raise
+
+    def download(self, number: int) -> bytes:
+        """Return the bytes of a version's model: those that were published.
+
+        Their sha256 is the checkpoint's, which says whether they are: check it before they are loaded.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        from millrace.flavor import MODEL_FILE
+
+        with self._asking(f"download version {number}") as client, tempfile.TemporaryDirectory() as folder:
+            version = client.get_model_version(self.name, str(number))
+            logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
+            uri = f"{logged.artifact_location}/{MODEL_FILE}"  # not models:/, which writes into a local store
+            path = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=client.tracking_uri)
+            return Path(path).read_bytes()
+
+    def pages(self) -> dict[str, str]:
+        """Return paths of MLflow's UI: ``race`` (the runs' charts) and ``model`` (its versions)."""
+        with self._asking("find the pages") as client:
+            experiment = self._experiment(client)
+        race = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        return {"race": race, "model": f"/#/models/{self.name}"}
+
+    def _asking(self, what: str) -> contextlib.AbstractContextManager[MlflowClient]:
+        return tracking.asking(f"{what} of {self.name}")
+
+    def _experiment(self, client: MlflowClient) -> str:
+        return tracking.experiment(client.tracking_uri, self.name, self.dataset.description)
+
+    def _version(self, client: MlflowClient, model_id: str, run_id: str, tags: Mapping[str, str], description: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        def create() -> Any:
+            return client.create_model_version(
+                self.name,
+                f"models:/{model_id}",
+                run_id,
+                dict(tags),
+                description=description,
+                model_id=model_id,
+            )
+
+        try:
+            return create()
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        # Where this fails another process was first; if not, what follows says why.
+        with contextlib.suppress(MlflowException):
+            client.create_registered_model(self.name, {"dataset": self.dataset.name}, self._description())
+        return create()
+
+    def _description(self) -> str:
+        models = "\n".join(f"| `{name}` | the newest version of the model `{name}` |" for name in self.dataset.racing)
+        load = f'mlflow.pyfunc.load_model("models:/{self.name}@{CHAMPION}")'
+        return (
+            f"{self.dataset.description}\n\nThe models of the dataset `{self.dataset.name}`, "
+            "published by Millrace. A version is a model at a place (`seq`) in the log of examples.\n\n"
+            f"| alias | points to |\n| --- | --- |\n| `{CHAMPION}` | the version in service |\n{models}\n\n"
+            f"`{load}.predict(events)` takes the raw columns of events."
+        )
+
+
+def _update_run(client: MlflowClient, run_id: str, ended: datetime | None = None) -> RunInfo | None:
+    """Return what is known of a run, without all that hangs on it; None where it is gone."""
+    from mlflow.entities import RunStatus
+    from mlflow.exceptions import MlflowException
+
+    status, end = (None, None) if ended is None else (RunStatus.FINISHED, clock.microseconds(ended) // 1000)
+    try:
+        # The public calls first read all models that the run has published.
+        found: RunInfo = client._tracking_client.store.update_run_info(run_id, status, end, None)
+        return found
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise
+
+
+def _legal(key: str) -> str:
+    """Make a metric's name one that MLflow takes.
+
+    Examples
+    --------
+    >>> _legal("loss (7 days) @champion")
+    'loss _7 days_ _champion'
+    """
+    return re.sub(r"[^\w. -]", "_", key)[:250]

@@ -1,0 +1,176 @@
+"""What does a broken dataset file get? One message with file, line and what would be right; the others go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from millrace import catalog
+from millrace.cli import main, millrace
+from millrace.errors import DatasetError, MillraceError, UsageError
+from tests.shop import TEXT, Shop
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("dataset = Dataset(", "dataset = Dataset((", 17, "was never closed"),
+        ('task="binary"', 'task="binry"', 18, "unknown task 'binry'; did you mean 'binary'?"),
+        ('loss="log"', 'loss="absolute"', 23, "loss 'absolute'"),
+        ("label=pl.Boolean", "label=pl.String", 20, "a binary label is pl.Boolean"),
+        ('pl.col("country")]', 'pl.col("county")]', 21, "county"),
+        ('[pl.col("amount"),', '[pl.col("amount").mean().alias("m"),', 21, "row by row"),
+        ('[pl.col("amount"),', '["amount",', 21, "write Polars expressions"),
+        ('"logistic": logistic', '"champion": logistic', 22, "the name is taken"),
+        ('"logistic": logistic', '"logistic": lambda: logistic()', 22, "is not a function of this file"),
+        ("Column(pl.Float64, between=(0, 1000))", "Column(pl.Categorical)", 19, "a column cannot be"),
+        ("timedelta(days=1)", "timedelta(days=0)", 26, "longer than nothing"),
+        ("from datetime import timedelta", "from datetime import timedleta", 3, "timedleta"),
+    ],
+)
+def test_the_message_names_the_line_and_what_would_be_right(shop: Shop, old: str, new: str, line: int, said: str) -> None:
+    shop.define(TEXT.replace(old, new, 1))
+    with pytest.raises(DatasetError) as caught:
+        catalog.load("shop")
+    assert said in str(caught.value)
+    place = str(caught.value).split(": ")[0]
+    assert place.startswith(str(shop.path))
+    assert int(place.rpartition(":")[2]) == line
+
+
+def test_a_broken_dataset_does_not_stop_the_others(shop: Shop) -> None:
+    (shop.place / "datasets" / "broken.py").write_text("dataset = 1\n")
+    datasets, broken = catalog.load_all()
+    assert [dataset.name for dataset in datasets] == ["shop"]
+    assert "write dataset = Dataset(…)" in str(broken[0])
+
+
+def test_an_unknown_dataset_is_answered_with_those_that_there_are(shop: Shop) -> None:
+    with pytest.raises(UsageError, match=r"unknown dataset 'shpo'; did you mean 'shop'\? available: shop"):
+        catalog.load("shpo")
+
+
+def test_a_changed_file_is_loaded_again(shop: Shop) -> None:
+    before = catalog.load("shop")
+    shop.change('metrics=["Accuracy"]', 'metrics=["F1"]')
+    assert (before.metrics, catalog.load("shop").metrics) == (["Accuracy"], ["F1"])
+
+
+def test_a_model_without_a_seed_is_refused_and_holds_up_no_other(shop: Shop) -> None:
+    shop.change("import compose, linear", "import compose, ensemble, linear")
+    shop.change("dataset = Dataset(", "def bagged():\n    return ensemble.BaggingClassifier(logistic())\n\n\ndataset = Dataset(")
+    shop.change('{"logistic": logistic}', '{"bagged": bagged, "logistic": logistic}')
+    shop.arrive("""
+        event  a  10:00
+        label  a  11:00  true
+    """)
+    report = shop.tick()
+    assert any("give it a seed" in problem for problem in report.problems)
+    assert shop.status().models["logistic"].seq == 1
+
+
+def test_another_definition_under_an_old_name_is_refused(shop: Shop) -> None:
+    shop.arrive("""
+        event  a  10:00
+        label  a  11:00  true
+    """)
+    shop.tick()
+    shop.change("linear_model.LogisticRegression()", "linear_model.LogisticRegression(l2=0.1)")
+    shop.arrive("event  b  12:00")
+    report = shop.tick()
+    assert any("give the new definition a name of its own" in problem for problem in report.problems)
+
+
+def test_a_model_that_is_added_learns_the_whole_log_and_then_predicts(shop: Shop) -> None:
+    shop.arrive("""
+        event  a  10:00
+        label  a  11:00  true
+    """)
+    shop.tick()
+    shop.change("dataset = Dataset(", "def gaussian():\n    return naive_bayes.GaussianNB()\n\n\ndataset = Dataset(")
+    shop.change("linear_model, pre", "linear_model, naive_bayes, pre")
+    shop.change('{"logistic": logistic}', '{"logistic": logistic, "bayes": gaussian}')
+    shop.change('features=[pl.col("amount"), pl.col("country")]', 'features=[pl.col("amount"), pl.col("country")]')
+    shop.tick()
+    assert shop.status().models["bayes"].seq == 1
+    shop.arrive("event  b  12:00")
+    shop.tick()
+    assert shop.status().models["bayes"].predictions == 1
+
+
+def test_a_model_that_is_removed_predicts_no_more_and_stays_on_record(shop: Shop) -> None:
+    shop.change("dataset = Dataset(", "def plain():\n    return linear_model.LogisticRegression()\n\n\ndataset = Dataset(")
+    shop.change('{"logistic": logistic}', '{"logistic": logistic, "plain": plain}')
+    shop.change('[pl.col("amount"), pl.col("country")]', '[pl.col("amount")]')
+    shop.change('compose.Select("country") | preprocessing.OneHotEncoder()', 'compose.Select("amount")')
+    shop.arrive("""
+        event  a  10:00
+        label  a  11:00  true
+    """)
+    shop.tick()
+    shop.change(', "plain": plain}', "}")
+    shop.arrive("event  b  12:00")
+    shop.tick()
+    found = shop.status()
+    assert found.models["plain"].predictions == 1
+    assert any("no longer in" in problem for problem in found.problems)
+
+
+def test_a_feature_that_is_added_appears_from_then_on(shop: Shop) -> None:
+    shop.arrive("event  a  10:00")
+    shop.tick()
+    shop.change('features=[pl.col("amount"),', 'features=[pl.col("amount").sqrt().alias("root"), pl.col("amount"),')
+    shop.arrive("""
+        event  b  11:00
+        label  a  12:00  true
+        label  b  12:00  true
+    """)
+    shop.tick()
+    x = shop.table("features")["x"].struct.unnest()
+    assert x.columns == ["amount", "country", "root"]
+    assert x["root"].is_null().to_list() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["status", "shpo"], 2, "unknown dataset 'shpo'; did you mean 'shop'? available: shop"),
+        (["statsu"], 2, "unknown command 'statsu'; did you mean 'status'?"),
+        (["status", "--jsn"], 2, "unknown option '--jsn'; did you mean '--json'?"),
+        (["run"], 2, "Missing argument 'DATASET'"),
+        (["feed", "shop"], 2, "has no stored data"),
+        (["feed", "shop", "--every", "1x"], 2, "'1x' is no length of time"),
+        (["predictions", "shop", "--since", "2013-01-01T10:00"], 0, ""),
+        (["datasets"], 0, ""),
+        (["status"], 0, ""),
+    ],
+)
+def test_the_command_line_says_what_there_is_instead(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["millrace", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_every_command_has_an_example_and_answers_as_json(shop: Shop) -> None:
+    for name, command in millrace.commands.items():
+        help = CliRunner().invoke(millrace, [name, "--help"]).output
+        assert f"Example: millrace {name}" in help
+        assert name == "demo" or "--json" in help, command
+
+
+def test_an_unknown_setting_is_named_with_the_nearest(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_LANDNG", "x")
+    with pytest.raises(UsageError, match="unknown setting MILLRACE_LANDNG; did you mean MILLRACE_LANDING"):
+        catalog.names()
+
+
+def test_no_folder_of_datasets(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_DATASETS", str(Path("nowhere")))
+    with pytest.raises(MillraceError, match="set MILLRACE_DATASETS"):
+        catalog.names()
