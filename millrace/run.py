@@ -50,7 +50,8 @@ def run(name: str) -> RunReport:
     report = RunReport(name)
     if pending(name):
         report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name)
-        settled(name)
+        if not report.learn.problems:
+            settled(name)
     return report
 
 

@@ -38,7 +38,7 @@ ESTIMATORS = {
     "forest.ARFClassifier": ("multiclass", "mixed"),
     "forest.ARFRegressor": ("regression", "numbers"),
     "forest.OXTRegressor": ("regression", "numbers"),
-    "imblearn.RandomUnderSampler": ("binary", "encoded"),
+    "imblearn.HardSamplingClassifier": ("binary", "encoded"),
     "linear_model.ALMAClassifier": ("binary", "encoded"),
     "linear_model.BayesianLinearRegression": ("regression", "numbers"),
     "linear_model.LinearRegression": ("regression", "encoded"),
@@ -88,7 +88,7 @@ def random_trees() -> Any:
 
 def given_categories() -> Any:
     known = {"word": {"red", "green", "blue", "amber"}, "answer": {"yes", "no"}}
-    return preprocessing.OneHotEncoder(categories=known) | linear_model.LogisticRegression()
+    return compose.Select(*known) | preprocessing.OneHotEncoder(categories=known) | linear_model.LogisticRegression()
 
 
 def binary_tree() -> Any:
@@ -284,7 +284,7 @@ def with_arguments(l2: float = 0.0) -> Any:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda: linear_model.LogisticRegression(), "cannot be found by its name"),
+        (lambda: None, "cannot be found by its name"),
         (with_arguments, r"takes arguments \(l2\)"),
         (linear_model.LogisticRegression, "is none: write `def name"),
         (functools.partial(with_arguments, 0.1), "is none: write `def name"),
