@@ -224,9 +224,7 @@ def _object(kind: Any) -> _Writer:
         if layout is None:
             names = sorted(state.keys() - parts.left_out(kind, unseeded))
             head = b"o" + walk.taken(kind) + repr(names).encode("utf-8", "surrogatepass")
-            getter: Any = (
-                operator.itemgetter(*names) if len(names) > 1 else lambda s: tuple(s[n] for n in names)
-            )
+            getter: Any = operator.itemgetter(*names) if len(names) > 1 else lambda s: tuple(s[n] for n in names)
             layout = layouts[(unseeded, *state)] = head, getter
         walk.buffer += layout[0]
         walk.values(layout[1](state))
@@ -270,9 +268,7 @@ def _handler(kind: type) -> _Writer:
             return _by(parts.array_of, b"a")
         if issubclass(kind, numpy.generic):
             return _by(lambda value: (str(value.dtype), value.tobytes()), b"g")
-        if issubclass(
-            kind, numpy.random.RandomState
-        ):  # its pickle holds the clock's seed beside the given one
+        if issubclass(kind, numpy.random.RandomState):  # its pickle holds the clock's seed beside the given one
             return _by(lambda value: (kind, value.get_state(legacy=False)), b"G")
         if issubclass(kind, numpy.random.BitGenerator):
             return _by(lambda value: (kind, value.state), b"G")

@@ -22,6 +22,8 @@ CACHES = {
         "_last_step_params",
     },
     "river.covariance.emp:EmpiricalCovariance": {"_cached_keys", "_cached_pairs"},
+    "river.linear_model.bayesian_lin_reg:BayesianLinearRegression": {"_m_arr", "_m_dirty"},
+    "river.covariance.ewa:_EWMatrix": {"_matrix_cache"},
     "sklearn.base:BaseEstimator": {"_sklearn_version"},
 }
 """Attributes that say nothing about a model, by the class that defines them."""
@@ -74,7 +76,7 @@ def reduced(value: Any) -> tuple[Any, ...]:
         found: str | tuple[Any, ...] = value.__reduce_ex__(4)
     except RecursionError:
         raise
-    except Exception:  # whatever a class's own code raises, its state cannot be read
+    except Exception:  # noqa: BLE001 – whatever a class's own code raises, its state cannot be read
         raise Unwalkable from None
     if isinstance(found, str):
         return found, getattr(value, "__module__", "")
@@ -107,11 +109,12 @@ def _state(value: Any) -> Any:
         return attributes(type(value), value.__getstate__())
     except RecursionError:
         raise
-    except Exception:  # whatever a class's own code raises, its state cannot be read
+    except Exception:  # noqa: BLE001 – whatever a class's own code raises, its state cannot be read
         raise Unwalkable from None
 
 
 def attributes(kind: type, state: Any) -> Any:
+    """Sort an object's attributes by name, without those that say nothing about it."""
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
         state = {**(state[0] or {}), **state[1]}  # attributes and slots
     if not isinstance(state, dict):
@@ -121,6 +124,7 @@ def attributes(kind: type, state: Any) -> Any:
 
 
 def left_out(kind: type, unseeded: bool) -> set[str]:
+    """Name the attributes that say nothing about a class's instances."""
     names = set[str]().union(*(CACHES.get(name(base), ()) for base in kind.__mro__))
     return names | {"_rng"} if unseeded and kind in distributions() else names
 

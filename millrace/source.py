@@ -79,11 +79,12 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    code = getattr(value, "__code__", None)
     try:
-        return inspect.getsource(value)
+        text = inspect.getsource(value)
     except (OSError, TypeError):  # typed in by hand, or made by `exec`
-        code = getattr(value, "__code__", None)
         return _compiled(code) if code else ""
+    return text + _compiled(code) if code and value.__name__ == "<lambda>" else text  # of a lambda it is the whole line
 
 
 def _compiled(code: types.CodeType) -> str:

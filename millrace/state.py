@@ -114,7 +114,7 @@ class _Generator(random.Random):
 
 
 def _generator() -> random.Random:
-    return random.Random(0)
+    return random.Random(0)  # noqa: S311 – it stands for one that is never used
 
 
 def _pickle(model: object) -> bytes:
@@ -147,7 +147,7 @@ def _deeply(function: Callable[[Any], T], value: object) -> T:
     def run() -> None:
         try:
             result.append(function(value))
-        except BaseException as error:  # handed over to the thread that asked
+        except BaseException as error:  # noqa: BLE001 – handed over to the thread that asked
             failure.append(error)
 
     with _deep:  # the limit and the stack's size belong to the whole process

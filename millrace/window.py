@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import zlib
 from array import array
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,13 @@ class Column:
     def __init__(self, length: int) -> None:
         self.values: array[Any] = array("d", [math.nan]) * length
         self.strings: dict[str, int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Write small: most columns repeat few values."""
+        return self.__dict__ | {"values": _pack(self.values)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, values=_unpack(*state["values"]))
 
     def append(self, value: float | str | None) -> None:
         """Add the next example's value; None is missing."""
@@ -78,6 +86,13 @@ class Window:
         self.times = array("q")  # microseconds since 1970
         self.start = 0  # what is before it is forgotten, and dropped from time to time
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Write small."""
+        return self.__dict__ | {"past": _pack(self.past), "times": _pack(self.times)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, past=_unpack(*state["past"]), times=_unpack(*state["times"]))
+
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.times) - self.start
@@ -109,10 +124,14 @@ class Window:
             while self.start < len(self.times) and self.times[self.start] < oldest:
                 self.start += 1
         if self.start > max(1000, len(self)):
-            for column in self.columns.values():
-                column.drop(self.start)
-            del self.past[: self.start], self.times[: self.start]
-            self.start = 0
+            self.drop()
+
+    def drop(self) -> None:
+        """Free the memory of what is forgotten."""
+        for column in self.columns.values():
+            column.drop(self.start)
+        del self.past[: self.start], self.times[: self.start]
+        self.start = 0
 
     def frame(self) -> tuple[Known, pd.DataFrame]:
         """Return the columns that have a value, and the window's examples as a frame of them, oldest first."""
@@ -166,6 +185,14 @@ def frame_of(known: Known, xs: list[Row]) -> pd.DataFrame:
             codes = [MISSING if v is None else places.get(str(v), MISSING) for v in values]
             data[key] = pd.Categorical.from_codes(codes, dtype=_dtype(names))
     return pd.DataFrame(data, index=range(len(xs)))
+
+
+def _pack(values: array[Any]) -> tuple[str, bytes]:
+    return values.typecode, zlib.compress(values.tobytes(), level=1)
+
+
+def _unpack(typecode: str, packed: bytes) -> array[Any]:
+    return array(typecode, zlib.decompress(packed))
 
 
 @functools.lru_cache(maxsize=256)

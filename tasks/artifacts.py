@@ -22,7 +22,7 @@ def show(stage: str, report: Any) -> None:
     """
     get_run_logger().info("%s: %s", stage, report)
     lines = "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
-    create_markdown_artifact(f"**{stage} {report.dataset}**\n\n{lines}\n", key=_key(stage, report.dataset))
+    create_markdown_artifact(f"**{stage} {report.dataset}**\n\n{lines}\n", key=_key(stage, report.dataset), _sync=True)
     problems = getattr(report, "problems", [])
     if problems:
         raise MillraceError("; ".join(problems))
@@ -37,7 +37,7 @@ def show_status(status: Status) -> None:
     )
     head = f"| model | {status.loss} loss | labels | seq | version |\n| --- | ---: | ---: | ---: | ---: |\n"
     problems = "".join(f"\n- ⚠ {problem}" for problem in status.problems)
-    create_markdown_artifact(f"**{status.dataset}**\n\n{accounts}\n\n{head}{rows}\n{problems}", key=_key("status", status.dataset))
+    create_markdown_artifact(f"**{status.dataset}**\n\n{accounts}\n\n{head}{rows}\n{problems}", key=_key("status", status.dataset), _sync=True)
 
 
 def _key(stage: str, dataset: str) -> str:

@@ -38,13 +38,13 @@ class _Shown:
     def track(self, steps: Iterable[Step]) -> Iterator[Step]:
         """Yield the steps; show the simulated date, the champion and its loss after each."""
         todo = list(steps)
-        artifact = create_progress_artifact(0.0, key="demo-flights", description="The demo's simulated time")
+        artifact = create_progress_artifact(0.0, key="demo-flights", description="The demo's simulated time", _sync=True)
         line = self._bar.add_task("flights", total=len(todo), now="", champion="")
         for done, step in enumerate(todo, 1):
             yield step
             champion = ", ".join(f"champion [bold]{name}[/] {loss:.4f}" for name, loss in millrace.demo.standing())
             self._bar.update(line, completed=done, now=f"{step.end:%d %b %Y %H:%M}", champion=champion)
-            update_progress_artifact(artifact, progress=100.0 * done / len(todo))
+            update_progress_artifact(artifact, progress=100.0 * done / len(todo), _sync=True)
             if not self._bar.console.is_terminal and (done % 10 == 0 or done == len(todo)):
                 self._bar.console.print(f"{step.end:%d %b %Y %H:%M}  step {done} of {len(todo)}  {champion}")
 
