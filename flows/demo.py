@@ -12,8 +12,8 @@ from tasks.demo import arrive, begin, start, steps
 async def demo() -> None:
     """Let three weeks of flights arrive day by day, then two days hour by hour, with a tick at every step."""
     with begin() as progress:
-        for step in progress.track(steps()):
-            arrive(step)
+        async for step in progress.track(steps()):
+            await arrive(step)
             await run("flights")
 
 

@@ -28,4 +28,4 @@ async def feed(
         every: How much time a pair of files covers.
         format: What kind of files.
     """
-    cut(dataset, start, end, every, format)
+    await cut(dataset, start, end, every, format)

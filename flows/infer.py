@@ -15,4 +15,4 @@ async def infer(dataset: DatasetName) -> None:
     Args:
         dataset: The dataset.
     """
-    predict(dataset)
+    await predict(dataset)

@@ -16,4 +16,4 @@ async def ingest(dataset: DatasetName, docs: str | None = None) -> None:
         dataset: The dataset.
         docs: A folder into which Great Expectations writes its Data Docs.
     """
-    take_in(dataset, docs)
+    await take_in(dataset, docs)

@@ -16,4 +16,4 @@ async def learn(dataset: DatasetName) -> None:
     Args:
         dataset: The dataset.
     """
-    succeed(join_fold_score_publish(dataset))
+    succeed(await join_fold_score_publish(dataset))

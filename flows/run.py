@@ -16,6 +16,6 @@ async def run(dataset: DatasetNameOrAll = ALL) -> None:
         dataset: One dataset, now; or all whose `every` has passed since they last ran.
     """
     datasets = due(dataset)
-    problems = [problem for name in datasets for problem in tick(name)]
+    problems = [problem for name in datasets for problem in await tick(name)]
     note(datasets)
     succeed(problems)

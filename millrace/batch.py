@@ -11,27 +11,24 @@ A competitor for the online models: any scikit-learn estimator, fitted on a wind
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from river import base
 
+from millrace import threads
 from millrace.errors import MillraceError, UsageError
 from millrace.window import MICROSECOND, Known, Row, Window, frame_of, plain
 
-ROWS = 64  # in a block; one row and many rows differ in the last bit where matrices are multiplied
+ROWS = 256  # in a block; one row and many rows differ in the last bit where matrices are multiplied
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXACT_SOLVERS = {"auto", "cholesky", "lbfgs", "lsqr", "newton-cg", "newton-cholesky", "sparse_cg", "svd"}
 
 
-class Batch(base.Estimator):
+class Batch(base.Estimator):  # type: ignore[misc]
     """A scikit-learn estimator that is fitted again on a window of the log at a cadence.
 
     It is a `river.base.Classifier` or a `river.base.Regressor`, as the estimator is. The first example at or
@@ -86,21 +83,21 @@ class Batch(base.Estimator):
         from sklearn.base import is_classifier, is_regressor
 
         estimator = args[0] if args else kwargs.get("estimator")
-        if hasattr(estimator, "fit") and is_classifier(estimator):
-            return super().__new__(BatchClassifier)
-        if hasattr(estimator, "fit") and is_regressor(estimator):
-            return super().__new__(BatchRegressor)
+        if hasattr(estimator, "fit") and not isinstance(estimator, type):
+            if is_classifier(estimator):
+                return super().__new__(BatchClassifier)
+            if is_regressor(estimator):
+                return super().__new__(BatchRegressor)
         raise UsageError(f"Batch takes a scikit-learn classifier or regressor, not {estimator!r}")
 
-    def __init__(
-        self, estimator: Any, last: timedelta | int, every: timedelta, at: timedelta = timedelta(0)
-    ) -> None:
+    def __init__(self, estimator: Any, last: timedelta | int, every: timedelta, at: timedelta = timedelta(0)) -> None:
         _check(estimator, last, every, at)
         self.estimator = estimator
         self.last = last
         self.every = every
         self.at = at
         self.window = Window(self.kind)
+        self.places: dict[Any, int] = {}  # of the classes, if any, in the order in which they were first seen
         self.newest: int | None = None  # the largest time so far, in microseconds since 1970
         self.fitted: Any = None
         self.known: Known = {}  # the columns of what was fitted
@@ -116,8 +113,8 @@ class Batch(base.Estimator):
         y
             The class or the number.
         t
-            When the answer became known, with a time zone. One before the largest so far is taken as it comes:
-            the cadence follows the largest.
+            The example's time, with a time zone. One before the largest so far is taken as it comes: the
+            cadence follows the largest.
 
         Raises
         ------
@@ -127,7 +124,7 @@ class Batch(base.Estimator):
         if not isinstance(t, datetime) or t.tzinfo is None:
             raise UsageError(
                 f"Batch refits by the time of what it learns, and got t={t!r}; "
-                "call learn_one(x, y, t=…) with a datetime that has a time zone, such as the label_time"
+                "call learn_one(x, y, t=…) with a datetime that has a time zone, such as the event_time"
             )
         moment = (t - EPOCH) // MICROSECOND
         row = {key: plain(key, value) for key, value in x.items()}
@@ -153,11 +150,11 @@ class Batch(base.Estimator):
         try:
             if frame.empty:
                 raise MillraceError("the window has no example with a feature")
-            with _alone():
+            with threads.single():
                 fitted = clone(self.estimator).fit(frame, self._answers())
         except MemoryError:
             raise  # the machine's doing, not the examples': the state must not depend on it
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the fold goes on
             when = f"{EPOCH + now * MICROSECOND:%Y-%m-%d %H:%M} UTC, {len(frame)} examples"
             self.failure = f"{when}: {type(error).__name__}: {_same(error)}"
         else:
@@ -166,7 +163,7 @@ class Batch(base.Estimator):
     def _predict(self, method: str, xs: list[Row]) -> list[Any]:
         """Ask the fit in blocks of always as many rows: then an answer does not depend on its neighbours."""
         answers: list[Any] = []
-        with _alone():
+        with threads.single():
             for first in range(0, len(xs), ROWS):
                 rows = xs[first : first + ROWS]
                 frame = frame_of(self.known, rows + rows[-1:] * (ROWS - len(rows)))
@@ -190,16 +187,10 @@ class Batch(base.Estimator):
         raise NotImplementedError
 
 
-class BatchClassifier(Batch, base.Classifier):
+class BatchClassifier(Batch, base.Classifier):  # type: ignore[misc]
     """What `Batch` makes of a classifier."""
 
     kind: ClassVar[str] = "i"
-
-    def __init__(
-        self, estimator: Any, last: timedelta | int, every: timedelta, at: timedelta = timedelta(0)
-    ) -> None:
-        super().__init__(estimator, last, every, at)
-        self.places: dict[Any, int] = {}  # of each class in the order in which they were first seen
 
     @property
     def _multiclass(self) -> bool:
@@ -233,13 +224,11 @@ class BatchClassifier(Batch, base.Classifier):
         classes, places = list(self.places), np.array(self.window.answers)
         if (places == places[0]).all():
             raise MillraceError(f"the window has one class alone, {classes[places[0]]!r}")
-        kind = (
-            None if len({type(name) for name in classes}) == 1 else object
-        )  # else 1 and "a" are "1" and "a"
+        kind = None if len({type(name) for name in classes}) == 1 else object  # else 1 and "a" are "1" and "a"
         return np.array(classes, dtype=kind)[places]
 
 
-class BatchRegressor(Batch, base.Regressor):
+class BatchRegressor(Batch, base.Regressor):  # type: ignore[misc]
     """What `Batch` makes of a regressor."""
 
     def predict_one(self, x: Row, **kwargs: Any) -> Any:
@@ -264,35 +253,9 @@ class BatchRegressor(Batch, base.Regressor):
         return np.array(self.window.answers)
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Let neither the number of cores nor the filters of warnings decide the bits.
-
-    In parallel, forests sum their trees in any order, and matrices are cut by the number of threads. And
-    OpenMP's threads wait by spinning: beside other work on two cores, a fit of 0.2 s has taken 47 s.
-    """
-    import joblib
-
-    with warnings.catch_warnings(), joblib.parallel_config(backend="sequential"):
-        warnings.simplefilter("ignore")
-        with _threads().limit(limits=1):
-            yield
-
-
-@functools.cache
-def _threads() -> Any:
-    """Find the libraries that use threads, once: it takes 6 ms."""
-    import sklearn.ensemble  # noqa: F401  they are found where they are loaded
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController()
-
-
 def _same(error: Exception) -> str:
     """Return an error's text, the same in each process: sets sorted, no addresses."""
-    text = re.sub(
-        r"\{([^{}:]*)\}", lambda found: f"{{{', '.join(sorted(found[1].split(', ')))}}}", str(error)
-    )
+    text = re.sub(r"\{([^{}:]*)\}", lambda found: f"{{{', '.join(sorted(found[1].split(', ')))}}}", str(error))
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
@@ -323,5 +286,7 @@ def _draws(part: Any) -> bool:
     """Tell whether the part draws random numbers: not all that have a random_state do."""
     if not hasattr(part, "fit"):  # a splitter, such as KFold
         return bool(getattr(part, "shuffle", True))
-    linear = type(part).__module__.startswith("sklearn.linear_model.")
-    return not (linear and getattr(part, "solver", None) in EXACT_SOLVERS)
+    module = type(part).__module__
+    if module.startswith("sklearn.linear_model."):
+        return getattr(part, "solver", None) not in EXACT_SOLVERS
+    return module != "sklearn.dummy" or part.strategy in ("stratified", "uniform")

@@ -9,6 +9,7 @@ its file is read: listing datasets stays cheap.
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError, MillraceError, unknown
@@ -102,8 +104,8 @@ def _execute(name: str, path: Path, text: str) -> ModuleType:
     previous = sys.modules.get(full)
     sys.modules[full] = module
     try:
-        with _Lazily():
-            exec(compile(text, str(path.resolve()), "exec"), module.__dict__)
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}
+        exec(compile(text, str(path.resolve()), "exec"), module.__dict__)  # noqa: S102 - a dataset's file is code
         dataset = getattr(module, "dataset", None)
         if not isinstance(dataset, Dataset):
             raise DatasetError("it defines no `dataset`; write dataset = Dataset(…) at its top level")
@@ -169,25 +171,35 @@ def _package() -> ModuleType:
     return sys.modules[PACKAGE]
 
 
-class _Lazily(importlib.abc.MetaPathFinder):
-    """While it is entered, sub-modules of the heavy libraries are loaded at their first use."""
+class _LazyModule(ModuleType):
+    """A module that is imported when something in it is first used.
 
-    def __enter__(self) -> None:
-        sys.meta_path.insert(0, self)
+    It stands in a dataset's file alone and never in ``sys.modules``: the standard library's ``LazyLoader`` runs a package
+    twice when a pickle asks for a module in it first.
+    """
 
-    def __exit__(self, *_: object) -> None:
-        sys.meta_path.remove(self)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        package, _, rest = fullname.partition(".")
-        if package not in _LAZY or not rest or "." in rest:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
-        return spec
+    def __dir__(self) -> list[str]:
+        return dir(importlib.import_module(self.__name__))
+
+
+def _import(name: str, *arguments: Any, **named: Any) -> Any:
+    """Import as usual, but for ``from river import …`` and ``from sklearn import …``: their modules come when they are used."""
+    wanted = arguments[2] if len(arguments) > 2 else named.get("fromlist")
+    if name in _LAZY and wanted and all(_is_module(name, part) for part in wanted):
+        package = ModuleType(name)
+        for module in wanted:
+            setattr(package, module, _LazyModule(f"{name}.{module}"))
+        return package
+    return builtins.__import__(name, *arguments, **named)
+
+
+def _is_module(package: str, name: str) -> bool:
+    """Tell whether a package has a module of this name, without importing either."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", spec.submodule_search_locations) is not None
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -59,30 +59,33 @@ def latest(table: Table, model: str, fingerprint: str, environment: str) -> Chec
         return None
     mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
     rows = table.read(where=mine & (pl.col("seq") == table.cursor(name)))
-    return _checkpoint(rows, f"model {model!r} at seq {table.cursor(name)}")
+    return _last(rows, model, table.cursor(name))
 
 
-def newest(table: Table, model: str) -> Checkpoint | None:
-    """Return where a model stands in the lineage that was folded last, or None before there is one."""
-    seq = table.cursor(f"newest/{model}") - 1
-    if seq < 0:
-        return None
-    rows = table.read(where=(pl.col("model") == model) & (pl.col("seq") == seq) & pl.col("version").is_null())
-    return _checkpoint(rows.sort("at"), f"model {model!r} at seq {seq}")
+def newest(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
+    """Return where each model stands in the lineage that was folded last; a model that has not begun is left out."""
+    return _at(table, {model: table.cursor(f"newest/{model}") - 1 for model in models}, pl.col("version").is_null(), "at")
 
 
-def published(table: Table, model: str) -> Checkpoint | None:
-    """Return the newest state of a model that is a version in MLflow, or None before there is one."""
-    seq = table.cursor(f"publish/{model}") - 1
-    if seq < 0:
-        return None
-    rows = table.read(where=(pl.col("model") == model) & (pl.col("seq") == seq) & pl.col("version").is_not_null())
-    return _checkpoint(rows.sort("version"), f"the version of model {model!r} at seq {seq}")
+def published(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
+    """Return the newest state of each model that is a version in MLflow; a model that has none is left out."""
+    return _at(table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, pl.col("version").is_not_null(), "version")
 
 
-def _checkpoint(rows: pl.DataFrame, what: str) -> Checkpoint:
+def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:
+    found = {model: seq for model, seq in seqs.items() if seq >= 0}
+    if not found:
+        return {}
+    rows = table.read(where=pl.col("seq").is_in(sorted(set(found.values()))) & pl.col("model").is_in(list(found)) & where).sort(order)
+    return {model: _last(rows.filter(model=model, seq=seq), model, seq) for model, seq in found.items()}
+
+
+def _last(rows: pl.DataFrame, model: str, seq: int) -> Checkpoint:
     if not rows.height:
-        raise MillraceError(f"{what} is not in the table checkpoints, which was changed by hand; restore the tables from a copy")
+        raise MillraceError(
+            f"the state of model {model!r} at seq {seq} is not in the table checkpoints, which was changed by hand; restore the tables "
+            "from a copy"
+        )
     return Checkpoint(**rows.row(-1, named=True))
 
 
@@ -132,22 +135,8 @@ def write_state(dataset: str, data: bytes) -> str:
     return sha256
 
 
-def read_state(dataset: str, checkpoint: Checkpoint) -> bytes:
-    """Read the state of a checkpoint; what is not what was recorded is never loaded.
-
-    Raises
-    ------
-    MillraceError
-        When the file is gone or its content is another.
-    """
-    try:
-        return read_named(dataset, checkpoint.sha256)
-    except MillraceError as error:
-        raise MillraceError(f"model {checkpoint.model!r} at seq {checkpoint.seq} cannot be taken up: {error}") from error
-
-
-def read_named(dataset: str, sha256: str) -> bytes:
-    """Read the state of this name.
+def read_state(dataset: str, sha256: str) -> bytes:
+    """Read the state of this name; what is not what was recorded is never loaded.
 
     Raises
     ------
@@ -158,8 +147,8 @@ def read_named(dataset: str, sha256: str) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MillraceError(f"its state is gone; put {path} back from a copy") from None
+        raise MillraceError(f"the state {path} is gone; put the file back from a copy") from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise MillraceError(f"its state was changed ({path} has sha256 {found}) and is not loaded; put it back from a copy")
+        raise MillraceError(f"the state {path} was changed (its sha256 is {found}) and is not loaded; put the file back from a copy")
     return data

@@ -220,7 +220,8 @@ def demo() -> None:
     \b
     Example: millrace demo
     """
-    sys.exit(subprocess.call([sys.executable, "-m", "flows.demo"]))
+    quiet = {"PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    sys.exit(subprocess.call([sys.executable, "-m", "flows.demo"], env={**quiet, **os.environ}))
 
 
 def main() -> None:

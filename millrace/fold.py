@@ -66,8 +66,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
         When there is no such dataset or model.
     """
     dataset = catalog.load(name)
-    fresh, fingerprint = models.build(dataset, model)
-    models.register(dataset, model, fingerprint)
+    fingerprint = models.fingerprint(dataset, model)
     report = FoldReport(name, model)
     here = models.environment()
     while True:
@@ -75,6 +74,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
         stands = checkpoints.latest(table, model, fingerprint, here)
         try:
             if stands is None:
+                fresh = models.build(dataset, model)
                 checkpoints.begin(table, _checkpoint(dataset, fresh, Checkpoint(model, fingerprint, here, 0, "", "", 0), []))
                 continue
             report.seq = stands.seq
@@ -83,7 +83,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
             if stands.seq >= head:
                 return report
             stop = min(head, stands.seq + COMMIT_EVERY)
-            estimator = state.load(checkpoints.read_state(name, stands))
+            estimator = state.load(checkpoints.read_state(name, stands.sha256))
             skipped = _learn(estimator, examples, stands.seq, stop, lambda seq: progress and progress(seq, head))
             estimator = skipped.estimator
             checkpoints.advance(table, _checkpoint(dataset, estimator, stands, skipped.errors, stop, skipped.clock))
@@ -91,6 +91,9 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
             continue  # another learner was faster: what was learned here is thrown away, and read again
         report.learned += stop - stands.seq - len(skipped.errors)
         report.skipped.extend(skipped.errors)
+        report.seq = stop
+        if stop == head:
+            return report
 
 
 def fold_alone(name: str, model: str) -> FoldReport:
@@ -184,8 +187,9 @@ def learn_rows(estimator: Any, examples: list[Example]) -> tuple[Any, list[dict[
 
 
 def takes_time(estimator: Any) -> bool:
-    """Tell whether a model, or a part of it, wants the event's time with an example: takes ``t``."""
+    """Tell whether a model, or a part of it, wants the event's time with an example: takes ``t``, and makes use of it."""
     parts = [*getattr(estimator, "steps", {}).values(), *getattr(estimator, "transformers", {}).values()]
     if parts:
         return any(map(takes_time, parts))
-    return hasattr(estimator, "learn_one") and "t" in inspect.signature(estimator.learn_one).parameters
+    learn = getattr(getattr(estimator, "how", None), "update", None) or getattr(estimator, "learn_one", None)
+    return learn is not None and "t" in inspect.signature(learn).parameters

@@ -6,6 +6,7 @@ says the same when it is done again. Every model of the race predicts; the champ
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,6 @@ import orjson
 import polars as pl
 
 from millrace import catalog, checkpoints, features, outbox, promotions, publish, state, tables, task
-from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -79,7 +79,7 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
     x = features.in_order(_computed(dataset, new, report), list(table.fields("x")))
     kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions).alias("versions"))
     table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
-    return True
+    return upto < head
 
 
 def _computed(dataset: Dataset, events: pl.DataFrame, report: InferReport) -> pl.DataFrame:
@@ -108,13 +108,12 @@ def _lineup(dataset: Dataset) -> dict[str, Any]:
     if not Table(dataset.name, "examples").cursor("seq"):
         publish.begin(dataset)
     table = Table(dataset.name, "checkpoints")
-    published = {model: checkpoints.published(table, model) for model in dataset.racing}
-    racing = {model: checkpoint for model, checkpoint in published.items() if checkpoint is not None}
+    racing = checkpoints.published(table, dataset.racing)
     if PRIOR not in racing:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
     champion = promotions.champion(dataset.name)
     # A model that was removed from the dataset's file stops predicting; the base rate then stands in.
-    return {"champion": champion if champion in racing else PRIOR, "versions": {m: [c.version, c.seq] for m, c in racing.items()}}
+    return {"champion": champion if champion in racing else PRIOR, "versions": {m: [c.version, c.seq, c.sha256] for m, c in racing.items()}}
 
 
 def _predict(dataset: Dataset, report: InferReport) -> bool:
@@ -127,9 +126,9 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     upto = head if rows.height == waiting.height else rows["arrival"][-1]
     if not rows.height:
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
-        return True
+        return upto < head
     lineup = orjson.loads(rows["versions"][0])
-    report.champion, report.versions = lineup["champion"], {m: number for m, (number, _) in lineup["versions"].items()}
+    report.champion, report.versions = lineup["champion"], {m: number for m, (number, *_) in lineup["versions"].items()}
     xs = features.rows(rows["x"].struct.unnest())
     with WaitingRoom(dataset.name) as room:
         answers = room.labels(rows["event_id"]).group_by("event_id").agg(pl.col("arrival").min().alias("answer"))
@@ -142,14 +141,14 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     table.append(predictions, {"infer": upto, **counts})
     report.files.append(str(outbox.show(aside)))
     report.events += rows.height
-    return True
+    return upto < head
 
 
 def _said_by(
-    dataset: Dataset, model: str, version: tuple[int, int], base: pl.DataFrame, xs: list[dict[str, Any]], champion: str, report: InferReport
+    dataset: Dataset, model: str, version: tuple[int, int, str], base: pl.DataFrame, xs: list[dict[str, Any]], champion: str, report: InferReport
 ) -> pl.DataFrame:
-    number, seq = version
-    predictions, errors = task.predict(load(dataset, model, number, seq), dataset.task, xs)
+    number, seq, sha256 = version
+    predictions, errors = task.predict(load(dataset, number, sha256), dataset.task, xs)
     wrong = [error for error in errors if error]
     if wrong:
         report.problems.append(f"model {model!r} could not predict {len(wrong):,} of {len(xs):,} events (first: {wrong[0]})")
@@ -160,23 +159,20 @@ def _said_by(
     )  # fmt: skip
 
 
-def load(dataset: Dataset, model: str, number: int, seq: int) -> Any:
-    """Load a version for inference: from the state beside the tables, by its sha256, or else from MLflow."""
-    table = Table(dataset.name, "checkpoints")
-    mine = (pl.col("model") == model) & (pl.col("seq") == seq) & (pl.col("version") == number)
-    found = table.read(where=mine)
-    if not found.height:
-        raise MillraceError(f"version {number} of model {model!r} is not on record in the table checkpoints; it is not loaded")
-    return state.load(_bytes(dataset, Checkpoint(**found.row(0, named=True))))
+def load(dataset: Dataset, number: int, sha256: str) -> Any:
+    """Load a version for inference by the sha256 on record: the state beside the tables, or else the same from MLflow.
 
-
-def _bytes(dataset: Dataset, checkpoint: Checkpoint) -> bytes:
+    Raises
+    ------
+    MillraceError
+        When neither has what is on record.
+    """
     try:
-        return checkpoints.read_state(dataset.name, checkpoint)
+        return state.load(checkpoints.read_state(dataset.name, sha256))
     except MillraceError:
         from millrace.registry import Registry
 
-        data = Registry(dataset).download(checkpoint.version or 0)
-        if checkpoints.write_state(dataset.name, data) != checkpoint.sha256:
+        data = Registry(dataset).download(number)
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise
-        return data
+        return state.load(data)

@@ -27,6 +27,7 @@ from millrace.waiting import WaitingRoom
 _FILES_AT_ONCE = 256
 _BYTES_AT_ONCE = 128 * 2**20
 _OUTPUTS = ("quarantine", "events", "labels")
+"""In the order in which they are written: what ``labels`` has, the others have."""
 
 
 @dataclass
@@ -102,7 +103,7 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
     files = Table(dataset.name, "files")
     outputs = {name: Table(dataset.name, name) for name in _OUTPUTS}
     last = files.cursor("files")
-    done = min(table.cursor("ingest") for table in outputs.values())
+    done = outputs["labels"].cursor("ingest")
     with WaitingRoom(dataset.name) as room:
         cut_off = files.read(where=pl.col("number") > done) if done < last else None
         if cut_off is not None:
@@ -126,13 +127,13 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
     for table in _OUTPUTS:
         if outputs[table].cursor("ingest") < number:
             try:
-                outputs[table].append(getattr(parsed, table), {"ingest": number})
+                outputs[table].append(getattr(parsed, table), {"ingest": number, "arrival": first + parsed.total - 1})
             except ConflictError:
                 return True
     for file in taken:
         _put_away(dataset.name, file)
     _add(report, parsed, files)
-    return True
+    return bool(landing.ready(dataset.name, dataset.settle))
 
 
 def _moment(microseconds_since_1970: int) -> datetime | None:

@@ -66,6 +66,9 @@ def join(name: str) -> JoinReport:
         report.examples += found.height
         report.early += early.height
         report.late += late
+        report.seq += found.height
+        if upto == inferred:
+            return report
 
 
 def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:

@@ -27,8 +27,12 @@ def environment() -> str:
     return "; ".join([f"python {python}", *libraries, " ".join(platform.libc_ver()) or "libc ?", platform.machine()])
 
 
-def build(dataset: Dataset, model: str) -> tuple[Estimator, str]:
-    """Build a fresh model, exact, and its definition's fingerprint.
+_FINGERPRINTS: dict[tuple[str, str, str, str], str] = {}
+"""What was checked in this process, by table, dataset file's text, model and environment."""
+
+
+def build(dataset: Dataset, model: str) -> Estimator:
+    """Build a fresh model, exact.
 
     Raises
     ------
@@ -40,32 +44,41 @@ def build(dataset: Dataset, model: str) -> tuple[Estimator, str]:
     from millrace import exact
 
     if model == PRIOR:
-        estimator = task.prior(dataset)
-    elif model in dataset.models:
-        try:
-            estimator = exact.build(dataset.models[model], model)
-        except MillraceError as error:
-            raise MillraceError(f"{dataset.path}: {error}") from error
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            raise MillraceError(f"{dataset.path}: model {model!r} cannot be built: {said}") from error
-    else:
+        return task.prior(dataset)
+    if model not in dataset.models:
         raise unknown("model", model, dataset.racing)
-    return estimator, exact.fingerprint(estimator, None)
+    try:
+        estimator: Estimator = exact.build(dataset.models[model], model)
+    except MillraceError as error:
+        raise MillraceError(f"{dataset.path}: {error}") from error
+    return estimator
 
 
-def register(dataset: Dataset, model: str, fingerprint: str) -> None:
-    """Put a model's definition on record at its first sight; refuse another under its name.
+def fingerprint(dataset: Dataset, model: str) -> str:
+    """Return the fingerprint of a model's definition, which is put on record at its first sight.
 
     Raises
     ------
+    UsageError
+        When the dataset has no model of this name.
     MillraceError
-        When the definition under this name is another; the message says what to do.
+        When it cannot be built, or when its definition is another than the one on record under its name; the message says
+        what to do.
     """
+    from millrace import exact
+
+    key = (Table(dataset.name, "definitions").identity, dataset.text, model, environment())
+    if key not in _FINGERPRINTS:
+        found = exact.fingerprint(build(dataset, model), None)
+        _register(dataset, model, found)
+        _FINGERPRINTS[key] = found
+    return _FINGERPRINTS[key]
+
+
+def _register(dataset: Dataset, model: str, fingerprint: str) -> None:
     while True:
         table = Table(dataset.name, "definitions")
-        number = table.cursor(f"define/{model}")
-        if number:
+        if table.cursor(f"define/{model}"):
             recorded = table.read("fingerprint", where=pl.col("model") == model)["fingerprint"][-1]
             if recorded != fingerprint:
                 raise MillraceError(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from millrace import catalog, checkpoints, models, promotions, race
+from millrace import catalog, checkpoints, promotions, race
 from millrace.checkpoints import Checkpoint
 from millrace.clock import microseconds, now, write_moment
 from millrace.dataset import PRIOR, Dataset
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class PublishReport:
-    """Which ``versions`` were published in this run, who is ``champion``, and which models were ``held_up`` and why."""
+    """Which ``versions`` were published in this run, and who is ``champion``."""
 
     dataset: str
     versions: dict[str, int] = field(default_factory=dict)
     champion: str = PRIOR
-    held_up: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -49,7 +48,8 @@ def begin(dataset: Dataset) -> None:
         When MLflow cannot be reached: there is nothing to predict with yet.
     """
     table = Table(dataset.name, "checkpoints")
-    waiting = [model for model in dataset.racing if checkpoints.published(table, model) is None]
+    published = checkpoints.published(table, dataset.racing)
+    waiting = [model for model in dataset.racing if model not in published]
     for model in waiting:
         fold_alone(dataset.name, model)
     if waiting:
@@ -69,50 +69,52 @@ def publish(name: str) -> PublishReport:
     from millrace.registry import Registry
 
     dataset = catalog.load(name)
-    report = PublishReport(name, champion=promotions.champion(name))
+    crowned = promotions.latest(name)
+    report = PublishReport(name, champion=crowned.model if crowned else PRIOR)
+    standings = {row["model"]: row for row in race.standings(name)}
+    table = Table(name, "checkpoints")
     try:
         registry = Registry(dataset)
-        for model in dataset.racing:
+        newest = checkpoints.published(table, dataset.racing)
+        stand = checkpoints.newest(table, dataset.racing)
+        for model in stand:
+            since = crowned.seq if crowned and crowned.model == model else 0
             try:
-                _publish_model(dataset, registry, model, report)
+                if is_due(stand[model], newest.get(model), dataset.cadence, since):
+                    newest[model] = _publish_model(dataset, registry, table, stand[model], newest.get(model), standings.get(model))
+                    report.versions[model] = newest[model].version or 0
+            except ConflictError:
+                continue  # another learner published this state first; this version is an orphan, named by nothing
             except RegistryError:
                 raise
-            except MillraceError as error:  # its fold told it already: a model that cannot be built holds up no other
-                report.held_up.append(f"{model}: {error}")
-        _set_aliases(dataset, registry, report)
-        _log_metrics(dataset, registry, report)
+            except MillraceError as error:  # a state that cannot be read holds up no other model
+                report.problems.append(f"{model}: {error}")
+        _set_aliases(registry, newest, report)
+        _log_metrics(registry, newest, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
     return report
 
 
-def _publish_model(dataset: Dataset, registry: Registry, model: str, report: PublishReport) -> None:
-    table = Table(dataset.name, "checkpoints")
-    last = checkpoints.published(table, model)
-    _, fingerprint = models.build(dataset, model)
-    stands = checkpoints.latest(table, model, fingerprint, models.environment())
-    crowned = promotions.latest(dataset.name)
-    since = crowned.seq if crowned is not None and crowned.model == model else 0
-    if stands is None or not is_due(stands, last, dataset.cadence, since):
-        return
-    run_id = registry.run(model, now().date(), last.run_id if last else None)
-    standing = next((row for row in race.standings(dataset.name) if row["model"] == model), None)
+def _publish_model(
+    dataset: Dataset, registry: Registry, table: Table, stands: Checkpoint, last: Checkpoint | None, standing: dict[str, Any] | None
+) -> Checkpoint:
+    """Make a model's state a version; return it as published."""
+    run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     version = registry.publish(
-        model,
-        checkpoints.read_state(dataset.name, stands),
+        stands.model,
+        checkpoints.read_state(dataset.name, stands.sha256),
         seq=stands.seq,
         fingerprint=stands.fingerprint,
         sha256=stands.sha256,
         digest=stands.digest,
         run_id=run_id,
-        description=_description(dataset, model, stands, standing),
+        description=_description(dataset, stands, standing),
         tags={"environment": stands.environment, "clock": write_moment(stands.clock) or "", "skipped": str(len(stands.skipped))},
     )
-    try:
-        checkpoints.publish(table, replace(stands, version=version.number, run_id=version.run_id))
-    except ConflictError:
-        return  # another learner published this state first; this version is an orphan, named by nothing
-    report.versions[model] = version.number
+    published = replace(stands, version=version.number, run_id=version.run_id)
+    checkpoints.publish(table, published)
+    return published
 
 
 def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int) -> bool:
@@ -137,18 +139,16 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
     return microseconds(clock) // (cadence // timedelta(microseconds=1))
 
 
-def _description(dataset: Dataset, model: str, stands: Checkpoint, standing: dict[str, object] | None) -> str:
-    learned = f"`{model}` after {stands.seq - len(stands.skipped):,} examples of **{dataset.name}** (seq {stands.seq:,}"
+def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None) -> str:
+    learned = f"`{stands.model}` after {stands.seq - len(stands.skipped):,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
     scored = f", {dataset.race_loss.name} loss {standing['loss']:.4f} over {standing['labelled']:,} labels" if standing and standing["labelled"] else ""
     return learned + until + scored + f". State `{stands.digest[:16]}`."
 
 
-def _set_aliases(dataset: Dataset, registry: Registry, report: PublishReport) -> None:
+def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], report: PublishReport) -> None:
     """Point the aliases at what the tables say, until they agree."""
-    table = Table(dataset.name, "checkpoints")
-    newest = {model: checkpoints.published(table, model) for model in dataset.racing}
-    wanted = {model: checkpoint.version for model, checkpoint in newest.items() if checkpoint}
+    wanted = {model: checkpoint.version for model, checkpoint in newest.items()}
     if report.champion in wanted:
         wanted["champion"] = wanted[report.champion]
     for alias, number in wanted.items():
@@ -156,14 +156,14 @@ def _set_aliases(dataset: Dataset, registry: Registry, report: PublishReport) ->
             registry.alias(alias, number)
 
 
-def _log_metrics(dataset: Dataset, registry: Registry, report: PublishReport) -> None:
-    """Log each model's loss and metrics to its run, at the seq to which the race was scored."""
-    table = Table(dataset.name, "checkpoints")
-    for row in race.standings(dataset.name):
-        checkpoint = checkpoints.published(table, row["model"])
-        if row["model"] not in report.versions or checkpoint is None or checkpoint.run_id is None:
+def _log_metrics(
+    registry: Registry, newest: dict[str, Checkpoint], standings: dict[str, dict[str, Any]], report: PublishReport
+) -> None:
+    """Log the loss and the metrics of each model that was published, at the seq to which the race was scored."""
+    for model in report.versions:
+        run_id, row = newest[model].run_id, standings.get(model)
+        if row is None or not row["labelled"] or run_id is None:
             continue
         found = {"loss": row["loss"], "recent_loss": row["recent_loss"], "labelled": row["labelled"], **orjson.loads(row["metrics"])}
         values = {metric: float(value) for metric, value in found.items() if value is not None}
-        if values:
-            registry.log_metrics(checkpoint.run_id, values, row["seq"], row["clock"])
+        registry.log_metrics(run_id, values, row["seq"], row["clock"])

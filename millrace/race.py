@@ -178,6 +178,10 @@ def score(name: str) -> RaceReport:
             continue
         report.scored += upto - cursor
         report.promoted.extend(found)
+        report.seq, report.champion = upto, race.champion
+        report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
+        if upto == head:
+            return report
 
 
 def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
@@ -185,7 +189,7 @@ def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
         return Race()
     sha256 = standings.read("sha256", where=pl.col("seq") == cursor)["sha256"]
     try:
-        return pickle.loads(checkpoints.read_named(dataset.name, sha256[0]))  # noqa: S301 - our own, named by its sha256
+        return pickle.loads(checkpoints.read_state(dataset.name, sha256[0]))  # noqa: S301 - our own, named by its sha256
     except (MillraceError, IndexError) as error:
         raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {error}") from error
 
@@ -240,4 +244,4 @@ def standings(name: str) -> list[dict[str, Any]]:
     """Return the rows of the table ``standings`` as they are now, a row a model."""
     table = Table(name, "standings")
     cursor = table.cursor("score")
-    return table.read(where=(pl.col("seq") == cursor)).to_dicts() if cursor else []
+    return table.read(where=pl.col("seq") == cursor).to_dicts() if cursor else []

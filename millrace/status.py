@@ -128,15 +128,14 @@ def _count_waiting(found: Status, dataset: Dataset) -> None:
 def _models(dataset: Dataset) -> dict[str, ModelStatus]:
     table, predictions = Table(dataset.name, "checkpoints"), Table(dataset.name, "predictions")
     standings = {row["model"]: row for row in race.standings(dataset.name)}
-    found = {}
-    for model in dict.fromkeys([*dataset.racing, *standings]):
+    found, names = {}, list(dict.fromkeys([*dataset.racing, *standings]))
+    stand, versions = checkpoints.newest(table, names), checkpoints.published(table, names)
+    for model in names:
         one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"))
-        checkpoint = checkpoints.newest(table, model)
-        if checkpoint is not None:
+        if (checkpoint := stand.get(model)) is not None:
             one.seq, one.digest, one.fingerprint = checkpoint.seq, checkpoint.digest, checkpoint.fingerprint
             one.environment, one.skipped = checkpoint.environment, [dict(skip) for skip in checkpoint.skipped]
-        version = checkpoints.published(table, model)
-        if version is not None:
+        if (version := versions.get(model)) is not None:
             one.version, one.published_seq = version.version, version.seq
         row = standings.get(model)
         if row is not None and row["labelled"]:

@@ -13,7 +13,7 @@ import collections
 from collections.abc import Iterator
 from typing import Any
 
-from river import compose, dummy, feature_extraction, forest, multiclass, neighbors, preprocessing, rules
+from river import compose, dummy, feature_extraction, forest, multiclass, neighbors, preprocessing, rules, utils
 from river.neighbors.ann.nn_vertex import Vertex
 
 from millrace import parts
@@ -106,7 +106,11 @@ class Select(compose.Select):
 
 @substitute
 class Agg(feature_extraction.Agg):
-    """Answers for an unseen group without making one."""
+    """Answers for an unseen group without making one, and gives the time only to a statistic that takes it."""
+
+    def learn_one(self, x: dict[Any, Any], t: Any = None) -> None:
+        """Update the statistic of the group that ``x`` is in."""
+        super().learn_one(x, t if isinstance(self.how, utils.TimeRolling) else None)
 
     def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
         """Give the statistic of the group that ``x`` is in."""
@@ -115,9 +119,13 @@ class Agg(feature_extraction.Agg):
 
 @substitute
 class TargetAgg(feature_extraction.TargetAgg):
-    """Answers for an unseen group without making one."""
+    """Answers for an unseen group without making one, and gives the time only to a statistic that takes it."""
 
     transform_one = Agg.transform_one
+
+    def learn_one(self, x: dict[Any, Any], y: Any, t: Any = None) -> None:
+        """Update the statistic of the group that ``x`` is in."""
+        super().learn_one(x, y, t if isinstance(self.how, utils.TimeRolling) else None)
 
 
 @substitute

@@ -21,7 +21,7 @@ from millrace.settings import settings
 from millrace.tables import Table
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS cursor (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursor (tables TEXT PRIMARY KEY, file INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS file (sha256 TEXT PRIMARY KEY, number INTEGER, name TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (
     event_id TEXT PRIMARY KEY, arrival INTEGER, time INTEGER, labelled INTEGER
@@ -67,45 +67,48 @@ class WaitingRoom:
 
     def follow(self) -> None:
         """Take up what the tables have and the index has not, in one transaction."""
-        files, events, labels = (Table(self._dataset, name) for name in ("files", "events", "labels"))
+        labels = Table(self._dataset, "labels")  # the last that ingestion writes: what it has, the others have
+        head, identity = labels.cursor("ingest"), labels.identity
         one = self._connection
+        if self._cursor() == (identity, head):
+            return
         one.execute("BEGIN IMMEDIATE")
         try:
-            cursors = dict(one.execute("SELECT name, value FROM cursor"))
-            heads = {"files": files.cursor("files"), "events": events.cursor("ingest"), "labels": labels.cursor("ingest")}
-            ahead = any(int(cursors.get(name, 0)) > head for name, head in heads.items())
-            if ahead or cursors.get("identity", events.identity) != events.identity:
+            of, after = self._cursor()
+            if of != identity or after > head:
                 for name in ("cursor", "file", "event", "label"):
-                    one.execute(f"DELETE FROM {name}")  # noqa: S608 - the names stand in the line above
-                cursors = {}
-            if all(int(cursors.get(name, 0)) == head for name, head in heads.items()):
-                one.execute("ROLLBACK" if cursors else "COMMIT")
-                return
-            self._add_files(files, int(cursors.get("files", 0)))
-            self._add_events(events, int(cursors.get("events", 0)))
-            self._add_labels(labels, int(cursors.get("labels", 0)))
-            one.executemany("REPLACE INTO cursor VALUES (?, ?)", [*heads.items(), ("identity", events.identity)])
+                    one.execute(f"DELETE FROM {name}")
+                after = 0
+            new = (pl.col("number") > after) & (pl.col("number") <= head)
+            files = Table(self._dataset, "files").read("sha256", "number", "name", where=new)
+            one.executemany("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", files.iter_rows())
+            new = (pl.col("file") > after) & (pl.col("file") <= head)
+            self._add_events(new)
+            self._add_labels(labels, new)
+            one.execute("REPLACE INTO cursor VALUES (?, ?)", (identity, head))
             one.execute("COMMIT")
         except BaseException:
             one.execute("ROLLBACK")
             raise
 
-    def _add_files(self, table: Table, after: int) -> None:
-        new = table.read("sha256", "number", "name", where=pl.col("number") > after)
-        self._connection.executemany("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", new.iter_rows())
+    def _cursor(self) -> tuple[str, int]:
+        """Return which tables the index follows, and up to which file."""
+        found = self._connection.execute("SELECT tables, file FROM cursor").fetchone()
+        return (found[0], found[1]) if found else ("", 0)
 
-    def _add_events(self, table: Table, after: int) -> None:
-        new = table.read("event_id", "arrival", pl.col("event_time").to_physical().alias("time"), where=pl.col("file") > after)
+    def _add_events(self, where: pl.Expr) -> None:
+        time = pl.col("event_time").to_physical().alias("time")
+        new = Table(self._dataset, "events").read("event_id", "arrival", time, where=where)
         known = self.labelled(new["event_id"])
         rows = ((name, arrival, time, int(name in known)) for name, arrival, time in new.iter_rows())
         self._connection.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", rows)
         if known:
             self._connection.executemany("UPDATE label SET early = 0 WHERE event_id = ?", [(name,) for name in known])
 
-    def _add_labels(self, table: Table, after: int) -> None:
+    def _add_labels(self, table: Table, where: pl.Expr) -> None:
         text = pl.col("label").cast(pl.String).alias("value")
         times = [pl.col(name).to_physical().alias(name) for name in ("label_time", "clock")]
-        new = table.read("event_id", "arrival", text, *times, where=pl.col("file") > after)
+        new = table.read("event_id", "arrival", text, *times, where=where)
         known = set(self.events(new["event_id"])["event_id"])
         rows = ((*row, int(row[0] not in known)) for row in new.iter_rows())
         self._connection.executemany("INSERT OR IGNORE INTO label VALUES (?, ?, ?, ?, ?, ?)", rows)

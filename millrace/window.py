@@ -21,9 +21,7 @@ MICROSECOND = timedelta(microseconds=1)
 MISSING = -1  # the place of no string
 
 Row = dict[Any, Any]
-Known = dict[
-    Any, tuple[str, ...] | None
-]  # the columns of a frame; of those of strings, the sorted categories
+Known = dict[Any, tuple[str, ...] | None]  # the columns of a frame; of those of strings, the sorted categories
 
 
 class Column:

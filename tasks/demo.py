@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import millrace.demo
@@ -24,7 +24,7 @@ steps = millrace.demo.steps
 
 
 @task(task_run_name="arrive-{step.start:%Y-%m-%dT%H}")
-def arrive(step: Step) -> None:
+async def arrive(step: Step) -> None:
     """Put a step's files into the landing folder."""
     millrace.demo.arrive(step)
 
@@ -35,16 +35,16 @@ class _Shown:
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
 
-    def track(self, steps: Iterable[Step]) -> Iterator[Step]:
+    async def track(self, steps: Iterable[Step]) -> AsyncIterator[Step]:
         """Yield the steps; show the simulated date, the champion and its loss after each."""
         todo = list(steps)
-        artifact = create_progress_artifact(0.0, key="demo-flights", description="The demo's simulated time", _sync=True)
+        artifact = await acreate_progress_artifact(0.0, key="demo-flights", description="The demo's simulated time")
         line = self._bar.add_task("flights", total=len(todo), now="", champion="")
         for done, step in enumerate(todo, 1):
             yield step
             champion = ", ".join(f"champion [bold]{name}[/] {loss:.4f}" for name, loss in millrace.demo.standing())
             self._bar.update(line, completed=done, now=f"{step.end:%d %b %Y %H:%M}", champion=champion)
-            update_progress_artifact(artifact, progress=100.0 * done / len(todo), _sync=True)
+            await aupdate_progress_artifact(artifact, progress=100.0 * done / len(todo))
             if not self._bar.console.is_terminal and (done % 10 == 0 or done == len(todo)):
                 self._bar.console.print(f"{step.end:%d %b %Y %H:%M}  step {done} of {len(todo)}  {champion}")
 

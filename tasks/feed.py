@@ -11,6 +11,6 @@ from tasks.artifacts import show
 
 
 @task(task_run_name="feed-{dataset}")
-def feed(dataset: str, start: datetime | None, end: datetime | None, every: timedelta, format: str) -> None:
+async def feed(dataset: str, start: datetime | None, end: datetime | None, every: timedelta, format: str) -> None:
     """Cut stored data into landing files."""
-    show("feed", stage.feed(dataset, start, end, every, format))
+    await show("feed", stage.feed(dataset, start, end, every, format))

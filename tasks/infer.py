@@ -9,6 +9,6 @@ from tasks.artifacts import show
 
 
 @task(task_run_name="infer-{dataset}", retries=2, retry_delay_seconds=5)
-def infer(dataset: str) -> None:
+async def infer(dataset: str) -> None:
     """Compute features, predict, and fill the outbox."""
-    show("infer", stage.infer(dataset))
+    await show("infer", stage.infer(dataset))

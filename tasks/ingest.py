@@ -11,6 +11,6 @@ from tasks.artifacts import show
 
 
 @task(task_run_name="ingest-{dataset}", retries=2, retry_delay_seconds=5)
-def ingest(dataset: str, docs: str | None = None) -> None:
+async def ingest(dataset: str, docs: str | None = None) -> None:
     """Take in what lies in the landing folder."""
-    show("ingest", stage.ingest(dataset, Path(docs) if docs else None))
+    await show("ingest", stage.ingest(dataset, Path(docs) if docs else None))

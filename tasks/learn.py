@@ -9,7 +9,7 @@ import millrace.join
 import millrace.publish
 import millrace.race
 from millrace import catalog
-from tasks.artifacts import show
+from tasks.artifacts import show, tell
 
 
 def models(dataset: str) -> list[str]:
@@ -18,24 +18,24 @@ def models(dataset: str) -> list[str]:
 
 
 @task(task_run_name="join-{dataset}", retries=2, retry_delay_seconds=5)
-def join(dataset: str) -> None:
+async def join(dataset: str) -> None:
     """Append to the log what has become possible."""
-    show("join", millrace.join.join(dataset))
+    tell("join", millrace.join.join(dataset))
 
 
 @task(task_run_name="fold-{dataset}-{model}")
-def fold(dataset: str, model: str) -> None:
+async def fold(dataset: str, model: str) -> None:
     """Bring one model to the head of the log."""
-    show(f"fold-{model}", millrace.fold.fold(dataset, model))
+    tell(f"fold-{model}", millrace.fold.fold(dataset, model))
 
 
 @task(task_run_name="score-{dataset}", retries=2, retry_delay_seconds=5)
-def score(dataset: str) -> None:
+async def score(dataset: str) -> None:
     """Score what was said, now that its answers are known, and promote."""
-    show("score", millrace.race.score(dataset))
+    await show("score", millrace.race.score(dataset))
 
 
 @task(task_run_name="publish-{dataset}", retries=2, retry_delay_seconds=5)
-def publish(dataset: str) -> None:
+async def publish(dataset: str) -> None:
     """Give MLflow the versions that are due, the aliases, and the metrics."""
-    show("publish", millrace.publish.publish(dataset))
+    tell("publish", millrace.publish.publish(dataset))

@@ -8,8 +8,6 @@ from prefect.logging import get_run_logger
 
 import millrace.run
 from millrace.errors import MillraceError
-from millrace.status import status
-from tasks.artifacts import show_status
 from tasks.forms import ALL
 from tasks.infer import infer
 from tasks.ingest import ingest
@@ -26,29 +24,28 @@ def due(chosen: str) -> list[str]:
     return names
 
 
-def learn(dataset: str) -> list[str]:
+async def learn(dataset: str) -> list[str]:
     """Learn: a model that fails does not hold up the others. Return what did not work."""
-    join(dataset)
-    folds = [fold(dataset, model, return_state=True) for model in models(dataset)]
-    score(dataset)
-    publish(dataset)
+    await join(dataset)
+    folds = [await fold(dataset, model, return_state=True) for model in models(dataset)]
+    await score(dataset)
+    await publish(dataset)
     return [str(state.message) for state in folds if state.is_failed()]
 
 
-def tick(dataset: str) -> list[str]:
+async def tick(dataset: str) -> list[str]:
     """Make one tick, if there is anything to do. Return what did not work, so that other datasets go on."""
     if not millrace.run.pending(dataset):
         get_run_logger().info("%s: nothing new", dataset)
         return []
     try:
-        ingest(dataset)
-        infer(dataset)
-        problems = learn(dataset)
+        await ingest(dataset)
+        await infer(dataset)
+        problems = await learn(dataset)
     except Exception as error:  # noqa: BLE001 - a task's failure is on record with the task; the other datasets go on
         return [f"{dataset}: {error}"]
     if not problems:
         millrace.run.settled(dataset)
-    show_status(status(dataset))
     return problems
 
 

