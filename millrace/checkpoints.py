@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from millrace import tables
+from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
 from millrace.errors import MillraceError
 from millrace.tables import Table
@@ -105,15 +106,21 @@ def advance(table: Table, checkpoint: Checkpoint) -> None:
     table.append(_frame(checkpoint), {checkpoint.lineage: checkpoint.seq, f"newest/{checkpoint.model}": checkpoint.seq + 1})
 
 
-def publish(table: Table, checkpoint: Checkpoint) -> None:
-    """Record that a state is a version."""
-    table.append(_frame(checkpoint), {f"publish/{checkpoint.model}": checkpoint.seq + 1})
+def publish(table: Table, new: Sequence[Checkpoint]) -> None:
+    """Record, in one commit, that these states are versions.
+
+    Raises
+    ------
+    ConflictError
+        When another learner has published one of these models since the table was opened.
+    """
+    if new:
+        table.append(_frame(*new), {f"publish/{one.model}": one.seq + 1 for one in new})
 
 
-def _frame(checkpoint: Checkpoint) -> pl.DataFrame:
-    row = {**vars(checkpoint), "at": now()}
-    typed = {"skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String}))}
-    return pl.DataFrame([row], schema_overrides=typed, infer_schema_length=1)
+def _frame(*rows: Checkpoint) -> pl.DataFrame:
+    typed = {"skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String})), "clock": UTC_MICROSECONDS}
+    return pl.DataFrame([{**vars(row), "at": now()} for row in rows], schema_overrides=typed, infer_schema_length=None)
 
 
 def _path(dataset: str, sha256: str) -> Path:

@@ -9,6 +9,7 @@ pickle and the dataset's file are code.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import sys
@@ -170,6 +171,21 @@ def _mlflow_pyfunc() -> Any:
 
 
 def _write_environment(folder: Path, default: list[str], conda_env: Any, pip_requirements: Any, extra: Any) -> None:
+    if conda_env is None and pip_requirements is None and extra is None:
+        files = _default_environment(tuple(default))
+    else:
+        files = _environment(default, conda_env, pip_requirements, extra)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+@functools.cache
+def _default_environment(default: tuple[str, ...]) -> dict[str, str]:
+    """Return the files of the environment that most versions have; making them costs more than a small model."""
+    return _environment(list(default), None, None, None)
+
+
+def _environment(default: list[str], conda_env: Any, pip_requirements: Any, extra: Any) -> dict[str, str]:
     import yaml
     from mlflow.utils import environment
 
@@ -178,11 +194,13 @@ def _write_environment(folder: Path, default: list[str], conda_env: Any, pip_req
     else:
         found = environment._process_conda_env(conda_env)
     conda, requirements, constraints = found
-    (folder / environment._CONDA_ENV_FILE_NAME).write_text(yaml.safe_dump(conda, default_flow_style=False))
-    if constraints:
-        (folder / environment._CONSTRAINTS_FILE_NAME).write_text("\n".join(constraints))
-    (folder / environment._REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements))
-    environment._PythonEnv.current().to_yaml(str(folder / environment._PYTHON_ENV_FILE_NAME))
+    python = {name: value for name, value in environment._PythonEnv.current().to_dict().items() if value}
+    files = {
+        environment._CONDA_ENV_FILE_NAME: yaml.safe_dump(conda, default_flow_style=False),
+        environment._REQUIREMENTS_FILE_NAME: "\n".join(requirements),
+        environment._PYTHON_ENV_FILE_NAME: yaml.safe_dump(python, sort_keys=False),
+    }
+    return files | ({environment._CONSTRAINTS_FILE_NAME: "\n".join(constraints)} if constraints else {})
 
 
 def log_model(

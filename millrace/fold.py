@@ -66,11 +66,11 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
         When there is no such dataset or model.
     """
     dataset = catalog.load(name)
-    fingerprint = models.fingerprint(dataset, model)
     report = FoldReport(name, model)
     here = models.environment()
     while True:
         table = Table(name, "checkpoints")
+        fingerprint = models.fingerprint(dataset, model, table.identity)
         stands = checkpoints.latest(table, model, fingerprint, here)
         try:
             if stands is None:

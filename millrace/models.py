@@ -54,8 +54,13 @@ def build(dataset: Dataset, model: str) -> Estimator:
     return estimator
 
 
-def fingerprint(dataset: Dataset, model: str) -> str:
+def fingerprint(dataset: Dataset, model: str, tables: str) -> str:
     """Return the fingerprint of a model's definition, which is put on record at its first sight.
+
+    Parameters
+    ----------
+    tables
+        The identity of one of the dataset's tables: what was checked against others is checked again.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def fingerprint(dataset: Dataset, model: str) -> str:
     """
     from millrace import exact
 
-    key = (Table(dataset.name, "definitions").identity, dataset.text, model, environment())
+    key = (tables, dataset.text, model, environment())
     if key not in _FINGERPRINTS:
         found = exact.fingerprint(build(dataset, model), None)
         _register(dataset, model, found)

@@ -77,18 +77,18 @@ def publish(name: str) -> PublishReport:
         registry = Registry(dataset)
         newest = checkpoints.published(table, dataset.racing)
         stand = checkpoints.newest(table, dataset.racing)
+        new: list[Checkpoint] = []
         for model in stand:
             since = crowned.seq if crowned and crowned.model == model else 0
-            try:
-                if is_due(stand[model], newest.get(model), dataset.cadence, since):
-                    newest[model] = _publish_model(dataset, registry, table, stand[model], newest.get(model), standings.get(model))
-                    report.versions[model] = newest[model].version or 0
-            except ConflictError:
-                continue  # another learner published this state first; this version is an orphan, named by nothing
-            except RegistryError:
-                raise
-            except MillraceError as error:  # a state that cannot be read holds up no other model
-                report.problems.append(f"{model}: {error}")
+            if is_due(stand[model], newest.get(model), dataset.cadence, since):
+                try:
+                    new.append(_publish_model(dataset, registry, stand[model], newest.get(model), standings.get(model)))
+                except RegistryError:
+                    raise
+                except MillraceError as error:  # a state that cannot be read holds up no other model
+                    report.problems.append(f"{model}: {error}")
+        newest |= _recorded(table, new)
+        report.versions = {one.model: one.version or 0 for one in new if newest[one.model] is one}
         _set_aliases(registry, newest, report)
         _log_metrics(registry, newest, standings, report)
     except RegistryError as error:
@@ -96,8 +96,17 @@ def publish(name: str) -> PublishReport:
     return report
 
 
+def _recorded(table: Table, new: list[Checkpoint]) -> dict[str, Checkpoint]:
+    """Record the versions; where another learner was first, these are orphans, named by nothing."""
+    try:
+        checkpoints.publish(table, new)
+    except ConflictError:
+        return {}
+    return {one.model: one for one in new}
+
+
 def _publish_model(
-    dataset: Dataset, registry: Registry, table: Table, stands: Checkpoint, last: Checkpoint | None, standing: dict[str, Any] | None
+    dataset: Dataset, registry: Registry, stands: Checkpoint, last: Checkpoint | None, standing: dict[str, Any] | None
 ) -> Checkpoint:
     """Make a model's state a version; return it as published."""
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
@@ -112,9 +121,7 @@ def _publish_model(
         description=_description(dataset, stands, standing),
         tags={"environment": stands.environment, "clock": write_moment(stands.clock) or "", "skipped": str(len(stands.skipped))},
     )
-    published = replace(stands, version=version.number, run_id=version.run_id)
-    checkpoints.publish(table, published)
-    return published
+    return replace(stands, version=version.number, run_id=version.run_id)
 
 
 def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int) -> bool:
@@ -147,10 +154,10 @@ def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, objec
 
 
 def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], report: PublishReport) -> None:
-    """Point the aliases at what the tables say, until they agree."""
-    wanted = {model: checkpoint.version for model, checkpoint in newest.items()}
-    if report.champion in wanted:
-        wanted["champion"] = wanted[report.champion]
+    """Point the aliases at what the tables say: those of new versions, and the champion's until it agrees."""
+    wanted: dict[str, int | None] = dict(report.versions)
+    if report.champion in newest:
+        wanted["champion"] = newest[report.champion].version
     for alias, number in wanted.items():
         if number is not None and registry.version_of(alias) != number:
             registry.alias(alias, number)
