@@ -42,7 +42,7 @@ def history() -> pl.DataFrame:
 
 dataset = Dataset(
     task="multiclass",
-    event=Schema({name: pl.Float64 for name in FEATURES}),
+    event=Schema(dict.fromkeys(FEATURES, pl.Float64)),
     label=pl.String,
     features=[pl.col(*FEATURES)],
     models={"bayes": bayes, "hoeffding": hoeffding, "forest": trees},

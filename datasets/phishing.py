@@ -40,7 +40,7 @@ def history() -> pl.DataFrame:
 
 dataset = Dataset(
     task="binary",
-    event=Schema({name: pl.Float64 for name in FEATURES}),
+    event=Schema(dict.fromkeys(FEATURES, pl.Float64)),
     label=pl.Boolean,
     features=[pl.col(*FEATURES)],
     models={"logistic": logistic, "bayes": bayes, "hoeffding": hoeffding},

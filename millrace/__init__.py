@@ -8,6 +8,8 @@ Everything is imported when it is first used: ``import millrace`` is cheap.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from millrace.settings import silence
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
 
 silence()
 
+
+class _Package(ModuleType):
+    """The package, in which a stage's name is its function, though its module has the same name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and _HOMES.get(name) == value.__name__):
+            super().__setattr__(name, value)
+
+
 _HOMES = {
     "Batch": "millrace.batch",
     "Column": "millrace.schema",
@@ -47,6 +58,9 @@ _HOMES = {
 }
 
 __all__ = ["expect", *_HOMES]  # noqa: PLE0604 - the names are those of the table above
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

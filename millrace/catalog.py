@@ -149,9 +149,8 @@ def _line(error: BaseException, path: Path, text: str) -> int:
 def _declaration(text: str) -> ast.Call | None:
     """Return the call ``Dataset(…)`` in a file's text."""
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if any(isinstance(target, ast.Name) and target.id == "dataset" for target in node.targets):
-                return node.value
+        if isinstance(node, ast.Assign) and "dataset" in map(ast.unparse, node.targets) and isinstance(node.value, ast.Call):
+            return node.value
     return None
 
 
@@ -199,7 +198,10 @@ def _import(name: str, *arguments: Any, **named: Any) -> Any:
 def _is_module(package: str, name: str) -> bool:
     """Tell whether a package has a module of this name, without importing either."""
     spec = importlib.util.find_spec(package)
-    return spec is not None and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", spec.submodule_search_locations) is not None
+    return (
+        spec is not None
+        and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", spec.submodule_search_locations) is not None
+    )
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -70,22 +70,26 @@ def newest(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
 
 def published(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
     """Return the newest state of each model that is a version in MLflow; a model that has none is left out."""
-    return _at(table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, pl.col("version").is_not_null(), "version")
+    return _at(
+        table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, pl.col("version").is_not_null(), "version"
+    )
 
 
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:
     found = {model: seq for model, seq in seqs.items() if seq >= 0}
     if not found:
         return {}
-    rows = table.read(where=pl.col("seq").is_in(sorted(set(found.values()))) & pl.col("model").is_in(list(found)) & where).sort(order)
+    rows = table.read(where=pl.col("seq").is_in(sorted(set(found.values()))) & pl.col("model").is_in(list(found)) & where).sort(
+        order
+    )
     return {model: _last(rows.filter(model=model, seq=seq), model, seq) for model, seq in found.items()}
 
 
 def _last(rows: pl.DataFrame, model: str, seq: int) -> Checkpoint:
     if not rows.height:
         raise MillraceError(
-            f"the state of model {model!r} at seq {seq} is not in the table checkpoints, which was changed by hand; restore the tables "
-            "from a copy"
+            f"the state of model {model!r} at seq {seq} is not in the table checkpoints, which was changed by hand; restore the "
+            "tables from a copy"
         )
     return Checkpoint(**rows.row(-1, named=True))
 
@@ -119,7 +123,10 @@ def publish(table: Table, new: Sequence[Checkpoint]) -> None:
 
 
 def _frame(*rows: Checkpoint) -> pl.DataFrame:
-    typed = {"skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String})), "clock": UTC_MICROSECONDS}
+    typed = {
+        "skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String})),
+        "clock": UTC_MICROSECONDS,
+    }
     return pl.DataFrame([{**vars(row), "at": now()} for row in rows], schema_overrides=typed, infer_schema_length=None)
 
 
@@ -157,5 +164,7 @@ def read_state(dataset: str, sha256: str) -> bytes:
         raise MillraceError(f"the state {path} is gone; put the file back from a copy") from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise MillraceError(f"the state {path} was changed (its sha256 is {found}) and is not loaded; put the file back from a copy")
+        raise MillraceError(
+            f"the state {path} was changed (its sha256 is {found}) and is not loaded; put the file back from a copy"
+        )
     return data

@@ -76,7 +76,10 @@ def datasets(as_json: bool) -> None:
     """
     found, broken = catalog.load_all()
     if as_json:
-        listed = [{"dataset": d.name, "task": d.task, "description": d.description, "models": d.racing, "path": str(d.path)} for d in found]
+        listed = [
+            {"dataset": d.name, "task": d.task, "description": d.description, "models": d.racing, "path": str(d.path)}
+            for d in found
+        ]
         click.echo(orjson.dumps({"datasets": listed, "broken": [str(error) for error in broken]}, option=orjson.OPT_INDENT_2))
     else:
         screen.datasets(found)
@@ -113,7 +116,9 @@ def status(dataset: str | None, as_json: bool) -> None:
 
 @_command
 @click.argument("dataset")
-@click.option("--docs", type=click.Path(file_okay=False, path_type=Path), help="Write Great Expectations' Data Docs into this folder.")
+@click.option(
+    "--docs", type=click.Path(file_okay=False, path_type=Path), help="Write Great Expectations' Data Docs into this folder."
+)
 def ingest(dataset: str, docs: Path | None, as_json: bool) -> None:
     """Take in what lies in a DATASET's landing folder.
 
@@ -229,7 +234,9 @@ def main() -> None:
     try:
         code = millrace.main(standalone_mode=False)
     except click.exceptions.NoSuchOption as error:
-        known = [name for option in (error.ctx.command.params if error.ctx else []) for name in option.opts if name.startswith("--")]
+        known = [
+            name for option in (error.ctx.command.params if error.ctx else []) for name in option.opts if name.startswith("--")
+        ]
         code = _fail(str(unknown("option", error.option_name, [*known, "--help"])), 2)
     except click.ClickException as error:
         hint = f"; see: {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
@@ -243,7 +250,7 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a person gets a sentence, and a way to see more
+    except Exception as error:
         if os.environ.get("PYTHONDEVMODE"):
             raise
         code = _fail(f"unexpected {type(error).__name__}: {error}; this is a fault in millrace; PYTHONDEVMODE=1 shows where", 1)

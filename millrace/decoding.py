@@ -227,9 +227,7 @@ def completed(frame: pl.DataFrame, text: bytes, line: Callable[[int], bytes]) ->
     columns, height = frame.columns, frame.height
     # A column that no line can name needs no look; a backslash could spell its name differently.
     unnamed = {
-        c
-        for c in columns
-        if frame.get_column(c).null_count() == height and b"\\" not in text and orjson.dumps(c) not in text
+        c for c in columns if frame.get_column(c).null_count() == height and b"\\" not in text and orjson.dumps(c) not in text
     }
     nested = b"[" in text or text.count(b"{") > height
     doubtful = np.zeros(height, bool)

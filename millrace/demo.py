@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from millrace import catalog, feed, landing, race, tables
+from millrace import catalog, landing, race, tables
+from millrace.feed import FeedReport, history, put
 from millrace.promotions import champion
 from millrace.tables import Table
 
@@ -41,10 +42,14 @@ def plan() -> list[Step]:
 
 def steps() -> list[Step]:
     """Return the steps that are still to be done."""
-    stored = feed.history(catalog.load(DATASET))
+    stored = history(catalog.load(DATASET))
     times = set(stored["event_time"].dt.truncate("1h")) | set(stored["label_time"].drop_nulls().dt.truncate("1h"))
     taken = _taken()
-    return [step for step in plan() if _has_rows(step, times) and not taken & {f"{kind}-{step.start:%Y-%m-%dT%H%M}" for kind in landing.KINDS}]
+    return [
+        step
+        for step in plan()
+        if _has_rows(step, times) and not taken & {f"{kind}-{step.start:%Y-%m-%dT%H%M}" for kind in landing.KINDS}
+    ]
 
 
 def _has_rows(step: Step, times: set[datetime]) -> bool:
@@ -60,7 +65,7 @@ def _taken() -> set[str]:
 def arrive(step: Step) -> None:
     """Put a step's files into the landing folder."""
     dataset = catalog.load(DATASET)
-    feed.put(dataset, feed.history(dataset), step.start, step.end, feed.FeedReport(DATASET))
+    put(dataset, history(dataset), step.start, step.end, FeedReport(DATASET))
 
 
 def standing() -> Iterator[tuple[str, float]]:

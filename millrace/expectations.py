@@ -54,9 +54,7 @@ class Findings:
     batch: list[str] = field(default_factory=list)
 
 
-def check(
-    frame: pl.DataFrame, expectations: Sequence[Expectation], docs: Path | None = None, name: str = "events"
-) -> Findings:
+def check(frame: pl.DataFrame, expectations: Sequence[Expectation], docs: Path | None = None, name: str = "events") -> Findings:
     """Check rows against expectations.
 
     With ``mostly``, rows are marked when the expectation as a whole fails. By Great Expectations' rules, a
@@ -284,9 +282,7 @@ def _index(docs: Path) -> str:
     lines = []
     for page in pages[:_LISTED]:
         name, (stamp, verdict) = html.escape(page.parent.name), page.stem.rsplit("-", 1)
-        lines.append(
-            f'<tr><td><a href="{name}/{page.name}">{stamp}</a><td>{name}<td class="{verdict}">{verdict}\n'
-        )
+        lines.append(f'<tr><td><a href="{name}/{page.name}">{stamp}</a><td>{name}<td class="{verdict}">{verdict}\n')
     table = f"<table><tr><th>checked at (UTC)<th>rows<th>expectations\n{''.join(lines)}</table>"
     body = f"<h1>Data Docs</h1>{table}<p>{len(lines)} of {len(pages)} checks, the newest first.</p>"
     return f"<!DOCTYPE html>\n<html>{_HEAD.format(title='Data Docs')}<body>{body}</body></html>\n"

@@ -35,7 +35,9 @@ class FeedReport:
     labels: int = 0
 
     def __str__(self) -> str:
-        return f"{len(self.files):,} files with {self.events:,} events and {self.labels:,} labels in {landing.folder(self.dataset)}/"
+        return (
+            f"{len(self.files):,} files with {self.events:,} events and {self.labels:,} labels in {landing.folder(self.dataset)}/"
+        )
 
 
 def history(dataset: Dataset) -> pl.DataFrame:
@@ -112,7 +114,9 @@ def moments(stored: pl.DataFrame, start: datetime | None, end: datetime | None, 
         moment += every
 
 
-def put(dataset: Dataset, stored: pl.DataFrame, start: datetime, end: datetime, report: FeedReport, format: str = "ndjson") -> None:
+def put(
+    dataset: Dataset, stored: pl.DataFrame, start: datetime, end: datetime, report: FeedReport, format: str = "ndjson"
+) -> None:
     """Put one step's events and labels into the landing folder; a file without rows is not made."""
     event, label = dataset.event, dataset.labels
     events = stored.filter(pl.col("event_time").is_between(start, end, closed="left")).drop("label", "label_time")
@@ -122,7 +126,14 @@ def put(dataset: Dataset, stored: pl.DataFrame, start: datetime, end: datetime, 
     report.labels += labels.height
     names = {"event_id": event.id, "event_time": event.time}
     _write(dataset, "events", events.rename(names), start, format, report)
-    _write(dataset, "labels", labels.rename({"event_id": label.id, "label": label.label, "label_time": label.time}), start, format, report)
+    _write(
+        dataset,
+        "labels",
+        labels.rename({"event_id": label.id, "label": label.label, "label_time": label.time}),
+        start,
+        format,
+        report,
+    )
 
 
 def _write(dataset: Dataset, kind: str, rows: pl.DataFrame, start: datetime, format: str, report: FeedReport) -> None:

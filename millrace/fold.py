@@ -8,6 +8,7 @@ work away.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
                 return report
             stop = min(head, stands.seq + COMMIT_EVERY)
             estimator = state.load(checkpoints.read_state(name, stands.sha256))
-            skipped = _learn(estimator, examples, stands.seq, stop, lambda seq: progress and progress(seq, head))
+            skipped = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, head))
             estimator = skipped.estimator
             checkpoints.advance(table, _checkpoint(dataset, estimator, stands, skipped.errors, stop, skipped.clock))
         except ConflictError:
@@ -111,8 +112,18 @@ class _Learned:
     clock: datetime | None
 
 
+def _tell(progress: Callable[[int, int], None] | None, head: int, seq: int) -> None:
+    if progress:
+        progress(seq, head)
+
+
 def _checkpoint(
-    dataset: Dataset, estimator: Any, parent: Checkpoint, errors: list[dict[str, Any]], seq: int = 0, clock: datetime | None = None
+    dataset: Dataset,
+    estimator: Any,
+    parent: Checkpoint,
+    errors: list[dict[str, Any]],
+    seq: int = 0,
+    clock: datetime | None = None,
 ) -> Checkpoint:
     data = state.slim(estimator)
     sha256 = checkpoints.write_state(dataset.name, data)
@@ -147,8 +158,8 @@ def read_examples(table: Table, after: int, upto: int) -> pl.DataFrame:
     rows = table.read("seq", "event_id", "event_time", "label", "clock", "x", where=pl.col("seq").is_between(after + 1, upto))
     if rows.height != upto - after or rows["seq"][0] != after + 1 or rows["seq"][-1] != upto or not rows["seq"].is_unique().all():
         raise MillraceError(
-            f"the log of {table.path.parent.name} is broken between seq {after + 1} and {upto}: {rows.height} examples instead of "
-            f"{upto - after}; the table examples was changed by hand; restore it from a copy"
+            f"the log of {table.path.parent.name} is broken between seq {after + 1} and {upto}: {rows.height} examples instead "
+            f"of {upto - after}; the table examples was changed by hand; restore it from a copy"
         )
     return rows
 
@@ -166,23 +177,21 @@ def learn_rows(estimator: Any, examples: list[Example]) -> tuple[Any, list[dict[
     what it had learned since; then the state before the failure is kept. Each example is learned twice at most.
     """
     skipped: list[dict[str, Any]] = []
-    kept, since, place = state.slim(estimator), 0, 0
     timed = takes_time(estimator)
-    while place < len(examples):
+    kept, since, at = state.slim(estimator), 0, -1
+    while at < len(examples) - 1:
+        learn_one = estimator.learn_one
         try:
-            learn_one = estimator.learn_one
-            for place in range(place, len(examples)):
-                _, _, event_time, label, x = examples[place]
+            for at, (_, _, event_time, label, x) in enumerate(examples[at + 1 :], at + 1):  # noqa: B007, B020 - where it fails
                 if timed:
                     learn_one(x, label, t=event_time)
                 else:
                     learn_one(x, label)
-            break
         except Exception as error:  # noqa: BLE001 - whatever a model raises, it skips the example, and says so
-            seq, event_id, *_ = examples[place]
+            seq, event_id, *_ = examples[at]
             skipped.append({"seq": seq, "event_id": event_id, "error": f"{type(error).__name__}: {error}"})
-        estimator, _ = learn_rows(state.load(kept), examples[since:place])
-        kept, since, place = state.slim(estimator), place + 1, place + 1
+            estimator, _ = learn_rows(state.load(kept), examples[since:at])
+            kept, since = state.slim(estimator), at + 1
     return estimator, skipped
 
 

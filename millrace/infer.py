@@ -113,7 +113,10 @@ def _lineup(dataset: Dataset) -> dict[str, Any]:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
     champion = promotions.champion(dataset.name)
     # A model that was removed from the dataset's file stops predicting; the base rate then stands in.
-    return {"champion": champion if champion in racing else PRIOR, "versions": {m: [c.version, c.seq, c.sha256] for m, c in racing.items()}}
+    return {
+        "champion": champion if champion in racing else PRIOR,
+        "versions": {m: [c.version, c.seq, c.sha256] for m, c in racing.items()},
+    }
 
 
 def _predict(dataset: Dataset, report: InferReport) -> bool:
@@ -133,8 +136,12 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     with WaitingRoom(dataset.name) as room:
         answers = room.labels(rows["event_id"]).group_by("event_id").agg(pl.col("arrival").min().alias("answer"))
     marked = rows.select("arrival", "event_id", "event_time").join(answers, on="event_id", how="left", maintain_order="left")
-    base = marked.select("arrival", "event_id", "event_time", (pl.col("answer") < pl.col("arrival")).fill_null(False).alias("answered"))
-    said = [_said_by(dataset, model, version, base, xs, lineup["champion"], report) for model, version in lineup["versions"].items()]
+    base = marked.select(
+        "arrival", "event_id", "event_time", (pl.col("answer") < pl.col("arrival")).fill_null(False).alias("answered")
+    )
+    said = [
+        _said_by(dataset, model, version, base, xs, lineup["champion"], report) for model, version in lineup["versions"].items()
+    ]
     predictions = pl.concat(said)
     aside = outbox.write(dataset, predictions.filter("served"), cursor + 1, upto)
     counts = {f"predictions/{model}": table.cursor(f"predictions/{model}") + rows.height for model in lineup["versions"]}
@@ -145,7 +152,13 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
 
 
 def _said_by(
-    dataset: Dataset, model: str, version: tuple[int, int, str], base: pl.DataFrame, xs: list[dict[str, Any]], champion: str, report: InferReport
+    dataset: Dataset,
+    model: str,
+    version: tuple[int, int, str],
+    base: pl.DataFrame,
+    xs: list[dict[str, Any]],
+    champion: str,
+    report: InferReport,
 ) -> pl.DataFrame:
     number, seq, sha256 = version
     predictions, errors = task.predict(load(dataset, number, sha256), dataset.task, xs)

@@ -7,6 +7,7 @@ from these rows by the next.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ from pathlib import Path
 import polars as pl
 
 from millrace import catalog, landing, tables
-from millrace.intake import Parsed, parse
 from millrace.clock import microseconds, now
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
+from millrace.intake import Parsed, parse
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -95,7 +96,9 @@ def ingest(name: str, docs: Path | None = None) -> IngestReport:
     while _take_batch(dataset, report, docs):
         pass
     for stranger in landing.strangers(name):
-        report.notes.append(f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(landing.SUFFIXES)}")
+        report.notes.append(
+            f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(landing.SUFFIXES)}"
+        )
     return report
 
 
@@ -168,7 +171,7 @@ def _new(dataset: Dataset, last: int, room: WaitingRoom, report: IngestReport) -
 
 
 def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
-    found = []
+    found, kept = [], ("number", "name", "kind", "sha256", "modified", "received")
     for row in records.iter_rows(named=True):
         places = [landing.folder(name) / row["name"], landing.done(name, row["number"], row["name"], row["received"])]
         for path in places:
@@ -180,18 +183,15 @@ def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
                 f"file {row['number']} ({row['name']}) was taken in and not yet read when its run was cut off, and is gone; "
                 f"put it back as {places[0]} (sha256 {row['sha256']}) and run: millrace ingest {name}"
             )
-        kept = (row[key] for key in ("name", "kind", "sha256"))
-        found.append(TakenFile(row["number"], path, *kept, data, row["modified"], row["received"]))
+        found.append(TakenFile(path=path, data=data, **{key: row[key] for key in kept}))
     return found
 
 
 def _put_away(name: str, file: TakenFile) -> None:
     target = landing.done(name, file.number, file.name, file.received)
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(FileNotFoundError):  # another process has
         file.path.replace(target)
-    except FileNotFoundError:  # another process has
-        pass
 
 
 def _add(report: IngestReport, parsed: Parsed, files: Table) -> None:

@@ -26,7 +26,7 @@ from millrace.waiting import WaitingRoom
 if TYPE_CHECKING:
     from millrace.ingest import TakenFile
 
-_QUARANTINE = {
+_QUARANTINE: dict[str, Any] = {
     "arrival": pl.Int64, "file": pl.Int64, "line": pl.Int64, "kind": pl.String, "event_id": pl.String,
     "raw": pl.Binary, "reasons": pl.List(pl.String), "stage": pl.String, "at": UTC_MICROSECONDS,
 }  # fmt: skip
@@ -62,7 +62,9 @@ class _Batch:
             self._keep(file, some.with_columns(raw=pl.Series(raw, dtype=pl.Binary), kind=pl.lit(kind)))
 
     def _keep(self, file: TakenFile, rows: pl.DataFrame) -> None:
-        stamped = rows.with_columns(file=pl.lit(file.number), stage=pl.lit("ingest"), at=pl.lit(file.received, dtype=UTC_MICROSECONDS))
+        stamped = rows.with_columns(
+            file=pl.lit(file.number), stage=pl.lit("ingest"), at=pl.lit(file.received, dtype=UTC_MICROSECONDS)
+        )
         self.bad.append(stamped.select(pl.col(name).cast(dtype) for name, dtype in _QUARANTINE.items()))
 
     def read(self, file: TakenFile, first: int) -> int:
@@ -70,7 +72,11 @@ class _Batch:
         columns, latest = _columns(self.dataset, file)
         reading = read(file.name, file.data, list(columns))
         self.readings[file.number] = (reading, first, file)
-        place = [(pl.col("@position") + first).alias("arrival"), pl.lit(file.number, dtype=pl.Int64).alias("file"), pl.col("@line").alias("line")]
+        place = [
+            (pl.col("@position") + first).alias("arrival"),
+            pl.lit(file.number, dtype=pl.Int64).alias("file"),
+            pl.col("@line").alias("line"),
+        ]
         unread = reading.bad.select(*place, "raw", pl.concat_list("reason").alias("reasons"))
         self._keep(file, unread.with_columns(kind=pl.lit(file.kind), event_id=pl.lit(None, dtype=pl.String)))
         found = cast(reading.rows, columns, latest)
@@ -186,7 +192,12 @@ def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first
         stored = pl.concat([here, _taken_before(batch, sorted(set(again["first"]) - set(events["arrival"])), here)])
         pair = again.join(stored, on="first", suffix=":first", maintain_order="left")
         same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}:first")) for name in content)
-        why = pl.format("event_id '{}' was taken in before with other content, line {} of file {}; the first stands", "event_id", "line:first", "file:first")
+        why = pl.format(
+            "event_id '{}' was taken in before with other content, line {} of file {}; the first stands",
+            "event_id",
+            "line:first",
+            "file:first",
+        )
         other = pair.filter(~same).select("arrival", "file", "line", "event_id", pl.concat_list(why).alias("reasons"))
         batch.quarantine("events", other)
     return judged.filter(pl.col("arrival") == pl.col("first")).drop("first")
@@ -196,7 +207,9 @@ def _taken_before(batch: _Batch, arrivals: list[int], like: pl.DataFrame) -> pl.
     if not arrivals:
         return like.clear()
     some = pl.col("arrival").is_in(arrivals) & pl.col("arrival").is_between(arrivals[0], arrivals[-1])
-    rows = Table(batch.dataset.name, "events").read(pl.col("arrival").alias("first"), "file", "line", "event_time", "raw", where=some)
+    rows = Table(batch.dataset.name, "events").read(
+        pl.col("arrival").alias("first"), "file", "line", "event_time", "raw", where=some
+    )
     return rows.with_columns(tables.as_struct(rows, "raw", like.schema["raw"]))
 
 
@@ -206,7 +219,9 @@ def _changes(batch: _Batch, room: WaitingRoom, first: int) -> pl.DataFrame:
     known = room.labels(labels["event_id"], before=first).group_by("event_id", maintain_order=True).agg(pl.col("value").last())
     text = pl.col("label").cast(pl.String)
     before = pl.coalesce(text.shift(1).over("event_id"), "value")
-    judged = labels.join(known, on="event_id", how="left", maintain_order="left").with_columns(before.alias("before"), text.alias("text"))
+    judged = labels.join(known, on="event_id", how="left", maintain_order="left").with_columns(
+        before.alias("before"), text.alias("text")
+    )
     kept = judged.filter(pl.col("before").is_null() | (pl.col("before") != pl.col("text")))
     correction = pl.col("before").is_not_null().alias("correction")
     return kept.with_columns(correction, pl.col("label_source").fill_null("natural")).drop("before", "text", "value")
@@ -237,4 +252,6 @@ def _accounts(
         row["duplicates"] = row["rows"] - row["good"] - bad
         row["notes"] = notes if row is batch.files[-1] else []
         row["clock"] = clock
-    return pl.DataFrame(batch.files, schema_overrides={"extra": pl.List(pl.String), "notes": pl.List(pl.String), "clock": UTC_MICROSECONDS})
+    return pl.DataFrame(
+        batch.files, schema_overrides={"extra": pl.List(pl.String), "notes": pl.List(pl.String), "clock": UTC_MICROSECONDS}
+    )

@@ -122,7 +122,9 @@ def _rows(name: str, table: str, arrivals: pl.Series, *columns: str) -> pl.DataF
 
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    rows = _rows(dataset.name, "labels", early["arrival"], "arrival", "file", "line", "event_id", "label", "label_time", "label_source")
+    rows = _rows(
+        dataset.name, "labels", early["arrival"], "arrival", "file", "line", "event_id", "label", "label_time", "label_source"
+    )
     times = dict(early.select("arrival", "event_time").iter_rows())
     reasons, raw = [], []
     for row in rows.iter_rows(named=True):

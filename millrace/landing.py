@@ -45,7 +45,9 @@ def ready(name: str, settle: timedelta | None = None) -> list[LandedFile]:
         stat = entry.stat()
         modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1e6, UTC)
         if latest is None or modified <= latest:
-            found.append((stat.st_mtime_ns, natural(entry.name), LandedFile(Path(entry.path), entry.name[:6], modified, stat.st_size)))
+            found.append(
+                (stat.st_mtime_ns, natural(entry.name), LandedFile(Path(entry.path), entry.name[:6], modified, stat.st_size))
+            )
     return [file for _, _, file in sorted(found, key=lambda item: item[:2])]
 
 

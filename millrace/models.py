@@ -87,8 +87,8 @@ def _register(dataset: Dataset, model: str, fingerprint: str) -> None:
             recorded = table.read("fingerprint", where=pl.col("model") == model)["fingerprint"][-1]
             if recorded != fingerprint:
                 raise MillraceError(
-                    f"{dataset.path}: model {model!r} is defined otherwise than when it began (fingerprint {fingerprint[:12]}, on "
-                    f"record {recorded[:12]}); give the new definition a name of its own, or put the old one back"
+                    f"{dataset.path}: model {model!r} is defined otherwise than when it began (fingerprint {fingerprint[:12]}, "
+                    f"on record {recorded[:12]}); give the new definition a name of its own, or put the old one back"
                 )
             return
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "at": now()}

@@ -12,7 +12,7 @@ from typing import Any
 from river import dummy, stats
 
 
-class PriorClassifier(dummy.PriorClassifier):
+class PriorClassifier(dummy.PriorClassifier):  # type: ignore[misc]
     """Each class's running share of the labels.
 
     Parameters
@@ -45,7 +45,7 @@ class PriorClassifier(dummy.PriorClassifier):
         return {label: (count + 0.5) / total for label, count in self.counts.items()}
 
 
-class PriorRegressor(dummy.StatisticRegressor):
+class PriorRegressor(dummy.StatisticRegressor):  # type: ignore[misc]
     """The running mean of the labels."""
 
     def __init__(self) -> None:

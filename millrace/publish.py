@@ -149,7 +149,11 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
 def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None) -> str:
     learned = f"`{stands.model}` after {stands.seq - len(stands.skipped):,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
-    scored = f", {dataset.race_loss.name} loss {standing['loss']:.4f} over {standing['labelled']:,} labels" if standing and standing["labelled"] else ""
+    scored = (
+        f", {dataset.race_loss.name} loss {standing['loss']:.4f} over {standing['labelled']:,} labels"
+        if standing and standing["labelled"]
+        else ""
+    )
     return learned + until + scored + f". State `{stands.digest[:16]}`."
 
 
@@ -171,6 +175,11 @@ def _log_metrics(
         run_id, row = newest[model].run_id, standings.get(model)
         if row is None or not row["labelled"] or run_id is None:
             continue
-        found = {"loss": row["loss"], "recent_loss": row["recent_loss"], "labelled": row["labelled"], **orjson.loads(row["metrics"])}
+        found = {
+            "loss": row["loss"],
+            "recent_loss": row["recent_loss"],
+            "labelled": row["labelled"],
+            **orjson.loads(row["metrics"]),
+        }
         values = {metric: float(value) for metric, value in found.items() if value is not None}
         registry.log_metrics(run_id, values, row["seq"], row["clock"])

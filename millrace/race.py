@@ -189,7 +189,8 @@ def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
         return Race()
     sha256 = standings.read("sha256", where=pl.col("seq") == cursor)["sha256"]
     try:
-        return pickle.loads(checkpoints.read_state(dataset.name, sha256[0]))  # noqa: S301 - our own, named by its sha256
+        race: Race = pickle.loads(checkpoints.read_state(dataset.name, sha256[0]))
+        return race
     except (MillraceError, IndexError) as error:
         raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {error}") from error
 

@@ -10,6 +10,7 @@ import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from millrace.errors import UsageError
 
@@ -74,7 +75,7 @@ def settings() -> Settings:
         For a variable ``MILLRACE_…`` that does not exist; it names the nearest one.
     """
     known = {f"MILLRACE_{name.upper()}": name for name in Settings.__dataclass_fields__}
-    found: dict[str, Path | str] = {}
+    found: dict[str, Any] = {}
     for variable, value in os.environ.items():
         if not variable.startswith("MILLRACE_"):
             continue
@@ -83,4 +84,4 @@ def settings() -> Settings:
             raise UsageError(f"unknown setting {variable}; did you mean {near[0]}? available: {', '.join(sorted(known))}")
         name = known[variable]
         found[name] = value if name == "namespace" else Path(value)
-    return Settings(**found)  # type: ignore[arg-type] - a namespace is text, all else a path
+    return Settings(**found)

@@ -147,12 +147,16 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
 def _look_for_problems(found: Status, dataset: Dataset) -> None:
     prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
     if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
-        found.problems.append(f"the champion {found.champion!r} is no better than the base rate ({champion.loss:.4f} against {prior.loss:.4f})")
+        found.problems.append(
+            f"the champion {found.champion!r} is no better than the base rate ({champion.loss:.4f} against {prior.loss:.4f})"
+        )
     for name, model in found.models.items():
         if name not in dataset.racing:
             found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
         elif model.seq < found.examples:
-            found.problems.append(f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}")
+            found.problems.append(
+                f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"
+            )
         if model.skipped:
             first = model.skipped[0]
             found.problems.append(

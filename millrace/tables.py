@@ -72,7 +72,9 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "arrival": whole, "file": whole, "line": whole, "kind": text, "event_id": text, "raw": pl.Binary(),
             "reasons": pl.List(text), "stage": text, "at": time,
         },
-        "events": {"arrival": whole, "event_id": text, "event_time": time, "clock": time, "file": whole, "line": whole, "raw": raw},
+        "events": {
+            "arrival": whole, "event_id": text, "event_time": time, "clock": time, "file": whole, "line": whole, "raw": raw,
+        },
         "labels": {
             "arrival": whole, "event_id": text, "label": label, "label_time": time, "label_source": text,
             "correction": flag, "clock": time, "file": whole, "line": whole,
@@ -173,7 +175,8 @@ class Table:
             self._delta: DeltaTable = DeltaTable(str(self.path))
         except TableNotFoundError as error:
             raise MillraceError(
-                f"table {self.path} cannot be opened: {error}; restore the folder {folder(dataset)} from a copy, or remove it whole to begin anew"
+                f"table {self.path} cannot be opened: {error}; restore the folder {folder(dataset)} from a copy, or remove it "
+                "whole to begin anew"
             ) from error
 
     def cursor(self, application: str) -> int:

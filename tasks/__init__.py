@@ -3,7 +3,7 @@
 | stage | module | reads | writes | library |
 | --- | --- | --- | --- | --- |
 | feed | ``tasks.feed`` | a dataset's stored data | files in the landing folder | Polars |
-| ingest | ``tasks.ingest`` | the landing folder | ``files``, ``events``, ``labels``, ``quarantine`` | Polars, Great Expectations |
+| ingest | ``tasks.ingest`` | the landing folder | ``files``, ``events``, ``labels``, ``quarantine`` | Great Expectations |
 | infer | ``tasks.infer`` | ``events``, published versions | ``features``, ``predictions``, the outbox | River |
 | learn: join | ``tasks.learn`` | ``labels``, ``features`` | ``examples``, ``quarantine`` | Polars, Delta Lake |
 | learn: fold | ``tasks.learn`` | ``examples`` | ``checkpoints``, ``definitions`` | River |
@@ -11,6 +11,6 @@
 | learn: publish | ``tasks.learn`` | ``checkpoints``, ``standings`` | MLflow, ``checkpoints`` | MLflow |
 | run | ``tasks.run`` | cursors | what the stages write | – |
 
-A task calls one function of ``millrace`` with references (a dataset's name, a model's), never frames or models, and turns
-its report into an artifact.
+A task calls one function of ``millrace`` with references (a dataset's name, a model's), never frames or models, and
+tells its report in the run's log; those of ``ingest``, ``infer`` and ``score`` are kept as artifacts.
 """

@@ -33,7 +33,9 @@ async def show(stage: str, report: Any) -> None:
     MillraceError
         When something in it did not work.
     """
-    lines = _race(report) if isinstance(report, RaceReport) else "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
+    lines = (
+        _race(report) if isinstance(report, RaceReport) else "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
+    )
     key = re.sub(r"[^a-z0-9]+", "-", f"{stage}-{report.dataset}".lower()).strip("-")
     await acreate_markdown_artifact(f"**{stage} {report.dataset}**\n\n{lines}\n", key=key)
     tell(stage, report)

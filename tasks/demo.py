@@ -52,7 +52,13 @@ class _Shown:
 @contextmanager
 def begin() -> Iterator[_Shown]:
     """Show the bar while the demo runs."""
-    columns = (TextColumn("{task.fields[now]:>17}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[champion]}"))
+    columns = (
+        TextColumn("{task.fields[now]:>17}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[champion]}"),
+    )
     with Progress(*columns, console=screen.console()) as bar:
         yield _Shown(bar)
 

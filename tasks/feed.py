@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 from prefect import task
 
-import millrace.feed as stage
+from millrace.feed import feed as cut
 from tasks.artifacts import show
 
 
 @task(task_run_name="feed-{dataset}")
 async def feed(dataset: str, start: datetime | None, end: datetime | None, every: timedelta, format: str) -> None:
     """Cut stored data into landing files."""
-    await show("feed", stage.feed(dataset, start, end, every, format))
+    await show("feed", cut(dataset, start, end, every, format))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect import task
 
-import millrace.ingest as stage
+from millrace.ingest import ingest as take_in
 from tasks.artifacts import show
 
 
 @task(task_run_name="ingest-{dataset}", retries=2, retry_delay_seconds=5)
 async def ingest(dataset: str, docs: str | None = None) -> None:
     """Take in what lies in the landing folder."""
-    await show("ingest", stage.ingest(dataset, Path(docs) if docs else None))
+    await show("ingest", take_in(dataset, Path(docs) if docs else None))

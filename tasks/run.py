@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from prefect.logging import get_run_logger
 
-import millrace.run
 from millrace.errors import MillraceError
+from millrace.run import due as all_due
+from millrace.run import pending, settled, ticked
 from tasks.forms import ALL
 from tasks.infer import infer
 from tasks.ingest import ingest
@@ -18,7 +19,7 @@ def due(chosen: str) -> list[str]:
     """Return the datasets to run: the chosen one, or all that are due."""
     if chosen != ALL:
         return [chosen]
-    names, broken = millrace.run.due()
+    names, broken = all_due()
     for error in broken:
         get_run_logger().error("%s", error)
     return names
@@ -27,7 +28,8 @@ def due(chosen: str) -> list[str]:
 async def learn(dataset: str) -> list[str]:
     """Learn: a model that fails does not hold up the others. Return what did not work."""
     await join(dataset)
-    folds = [await fold(dataset, model, return_state=True) for model in models(dataset)]
+    # Prefect's annotations forget that an async task's state is awaited, too.
+    folds = [await fold(dataset, model, return_state=True) for model in models(dataset)]  # type: ignore[misc]
     await score(dataset)
     await publish(dataset)
     return [str(state.message) for state in folds if state.is_failed()]
@@ -35,7 +37,7 @@ async def learn(dataset: str) -> list[str]:
 
 async def tick(dataset: str) -> list[str]:
     """Make one tick, if there is anything to do. Return what did not work, so that other datasets go on."""
-    if not millrace.run.pending(dataset):
+    if not pending(dataset):
         get_run_logger().info("%s: nothing new", dataset)
         return []
     try:
@@ -45,14 +47,14 @@ async def tick(dataset: str) -> list[str]:
     except Exception as error:  # noqa: BLE001 - a task's failure is on record with the task; the other datasets go on
         return [f"{dataset}: {error}"]
     if not problems:
-        millrace.run.settled(dataset)
+        settled(dataset)
     return problems
 
 
 def note(datasets: Iterable[str]) -> None:
     """Note that these datasets have run in this stretch of their ``every``."""
     for dataset in datasets:
-        millrace.run.ticked(dataset)
+        ticked(dataset)
 
 
 def succeed(problems: Iterable[str]) -> None:

@@ -109,7 +109,7 @@ class Shop:
     def reasons(self) -> dict[str, list[str]]:
         """Return why rows are in quarantine, by event id."""
         rows = self.table("quarantine").select("event_id", "reasons").iter_rows()
-        return {event_id: reasons for event_id, reasons in rows}
+        return dict(rows)
 
     def digests(self) -> dict[str, tuple[int, str | None]]:
         """Return each model's place in the log, and the digest of its state."""

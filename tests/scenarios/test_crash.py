@@ -83,7 +83,9 @@ def account(shop: Shop) -> dict[str, Any]:
     for model in found["models"].values():
         model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
     said = shop.table("predictions").select("event_id", "model", "seq", "served", "answered", "prediction", "probabilities")
-    served = [orjson.loads(line) for path in sorted(outbox.folder("shop").glob("*.ndjson")) for line in path.read_bytes().splitlines()]
+    served = [
+        orjson.loads(line) for path in sorted(outbox.folder("shop").glob("*.ndjson")) for line in path.read_bytes().splitlines()
+    ]
     counts = {name: shop.table(name).height for name in ("files", "events", "labels", "quarantine", "examples", "promotions")}
     return {
         "status": found,

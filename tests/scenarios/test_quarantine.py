@@ -24,9 +24,15 @@ GOOD = '{"event_id": "good", "event_time": "2026-01-05T10:00:00Z", "amount": 30,
         ('{"event_id": "x", "event_time": "2026-01-05T10:00:00", "amount": 1, "country": "DE"}', "is naive"),
         ('{"event_id": "x", "event_time": "yesterday", "amount": 1, "country": "DE"}', "is no time"),
         ('{"event_id": "x", "event_time": "2126-01-05T10:00:00Z", "amount": 1, "country": "DE"}', "far in the future"),
-        ('{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "amount": "much", "country": "DE"}', "amount 'much' is no number"),
+        (
+            '{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "amount": "much", "country": "DE"}',
+            "amount 'much' is no number",
+        ),
         ('{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "amount": 1001, "country": "DE"}', "lies outside 0 to 1000"),
-        ('{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "amount": 1, "country": "XX"}', "is not known; known: DE, FR, IT"),
+        (
+            '{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "amount": 1, "country": "XX"}',
+            "is not known; known: DE, FR, IT",
+        ),
         ('{"event_id": "x", "event_time": "2026-01-05T10:00:00Z", "country": "DE"}', "missing column 'amount'"),
         ('{"event_id": "x", "event_time": ', "not a JSON object"),
         ("[1, 2]", "not a JSON object"),
@@ -143,7 +149,8 @@ def test_a_file_that_has_not_settled_waits(shop: Shop) -> None:
 def test_expectations_quarantine_rows_and_tell_of_the_whole(shop: Shop) -> None:
     shop.change(
         "    race=",
-        '    expect=[expect.column_values_to_be_in_set("country", ["DE"]), expect.column_mean_to_be_between("amount", 500, 600)],\n    race=',
+        '    expect=[expect.column_values_to_be_in_set("country", ["DE"]),\n'
+        '    expect.column_mean_to_be_between("amount", 500, 600)],\n    race=',
     )
     shop.change("Schema\n", "Schema, expect\n")
     shop.arrive("""

@@ -108,9 +108,7 @@ def test_an_unknown_expectation_is_refused_when_it_is_declared(name: str, said: 
         (["origin", AIRPORTS, 0.9], {}, "too many positional arguments"),
     ],
 )
-def test_wrong_arguments_are_refused_when_they_are_declared(
-    positional: list[Any], named: Any, said: str
-) -> None:
+def test_wrong_arguments_are_refused_when_they_are_declared(positional: list[Any], named: Any, said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         expect.column_values_to_be_in_set(*positional, **named)
 
@@ -143,9 +141,7 @@ def test_the_table_of_names_and_parameters_is_great_expectations_own() -> None:
         assert {key for key, parameter in ours.items() if parameter.default is inspect.Parameter.empty} == {
             key for key, field in fields.items() if field.required
         }, name
-        positional = [
-            key for key, parameter in ours.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        ]
+        positional = [key for key, parameter in ours.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
         assert positional == [key for key in fields if key in positional], name
 
 
@@ -230,9 +226,7 @@ def test_a_row_has_its_reasons_in_the_order_of_the_expectations() -> None:
         expect.column_values_to_be_in_set("origin", AIRPORTS),  # said twice, answered twice
     ]
     findings = check(FLIGHTS, expectations)
-    assert [reason.split(":")[0] for reason in findings.rows[1]] == [
-        f"expect {expectations[i]}" for i in (0, 2, 3, 4)
-    ]
+    assert [reason.split(":")[0] for reason in findings.rows[1]] == [f"expect {expectations[i]}" for i in (0, 2, 3, 4)]
     assert len(findings.batch) == 1
 
 
@@ -272,23 +266,17 @@ def test_dates_categories_and_decimals_are_compared() -> None:
     assert {at: len(reasons) for at, reasons in findings.rows.items()} == {0: 3}
 
 
-@pytest.mark.parametrize(
-    "kind", [pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.Datetime("us", "UTC"), pl.Date]
-)
+@pytest.mark.parametrize("kind", [pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.Datetime("us", "UTC"), pl.Date])
 def test_a_column_of_nulls_breaks_nothing_but_what_is_said_of_nulls(kind: Any) -> None:
     frame = pl.DataFrame({"x": [None, None]}, schema={"x": kind})
-    findings = check(
-        frame, [expect.column_values_to_be_unique("x"), expect.column_values_to_not_be_null("x")]
-    )
+    findings = check(frame, [expect.column_values_to_be_unique("x"), expect.column_values_to_not_be_null("x")])
     assert findings.rows.keys() == {0, 1}
     assert findings.batch == []
 
 
 def test_a_single_row_can_be_checked() -> None:
     one = pl.DataFrame({"x": [1.0]})
-    findings = check(
-        one, [expect.column_stdev_to_be_between("x", 1, 2), expect.column_mean_to_be_between("x", 0, 2)]
-    )
+    findings = check(one, [expect.column_stdev_to_be_between("x", 1, 2), expect.column_mean_to_be_between("x", 0, 2)])
     assert not findings.rows
     nothing = pl.DataFrame({"x": [None]}, schema={"x": pl.Float64})
     assert len(check(nothing, [expect.column_mean_to_be_between("x", 0, 2)]).batch) == 1
@@ -299,7 +287,7 @@ def test_a_single_row_can_be_checked() -> None:
     [
         (expect.column_mean_to_be_between("price", 0, 1), "there is no column 'price'"),
         (expect.column_mean_to_be_between("origin", 0, 1), "Cannot perform reduction 'mean'"),
-        (expect.column_values_to_be_between("event_time", dt.datetime(2013, 1, 1)), "Invalid comparison"),
+        (expect.column_values_to_be_between("event_time", dt.datetime(2013, 1, 1)), "Invalid comparison"),  # noqa: DTZ001 - it is to be refused
         (expect.column_values_to_be_between("distance"), "cannot both be None"),
         (expect.column_values_to_be_in_set("origin", AIRPORTS, mostly=2), "less than or equal to 1"),
         (expect.column_values_to_match_regex("origin", "("), "Invalid regular expression"),
@@ -413,9 +401,7 @@ def test_data_docs_keep_a_page_of_each_check_that_loads_nothing(tmp_path: Path) 
     expectations = [
         expect.column_values_to_be_in_set("origin", AIRPORTS),
         expect.column_mean_to_be_between("distance", 0, 1),
-        expect.column_quantile_values_to_be_between(
-            "distance", {"quantiles": [0.5], "value_ranges": [[0, None]]}
-        ),
+        expect.column_quantile_values_to_be_between("distance", {"quantiles": [0.5], "value_ranges": [[0, None]]}),
     ]
     check(bad, expectations, docs=tmp_path)
     check(FLIGHTS, expectations[2:], docs=tmp_path)
@@ -443,8 +429,6 @@ def test_data_docs_keep_a_page_of_each_check_that_loads_nothing(tmp_path: Path) 
 
 def test_a_page_stays_small_however_many_rows_fail(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": range(5000)})
-    assert (
-        len(check(frame, [expect.column_values_to_be_between("x", max_value=-1)], docs=tmp_path).rows) == 5000
-    )
+    assert len(check(frame, [expect.column_values_to_be_between("x", max_value=-1)], docs=tmp_path).rows) == 5000
     (page,) = tmp_path.glob("events/*.html")
     assert page.stat().st_size < 50_000

@@ -127,9 +127,7 @@ def test_a_json_value_as_text_does_not_depend_on_its_neighbours(json_text: str, 
         assert amount(json_text, beside) == [(text,)]
 
 
-@pytest.mark.parametrize(
-    "line", [b"007", b'{"amount": 007}', rb'{"amount": "\ud83d"}', rb'{"x": "\ud83d+ude00"}']
-)
+@pytest.mark.parametrize("line", [b"007", b'{"amount": 007}', rb'{"amount": "\ud83d"}', rb'{"x": "\ud83d+ude00"}'])
 def test_what_is_not_json_is_not_guessed_at(line: bytes) -> None:
     assert reasons(read("a.ndjson", ROW + b"\n" + line, COLUMNS))[0][:3] == (1, 2, line)
 
@@ -193,9 +191,7 @@ def joined(name: str, parts: list[list[bytes]], header: bytes | None = None) -> 
         shift = line - len(head)
         rows += [(p + position, n + shift, *rest) for p, n, *rest in values(reading)]
         bad += [(p + position, n + shift, *rest) for p, n, *rest in reasons(reading)]
-        assert sorted(reading.rows["@position"].to_list() + reading.bad["@position"].to_list()) == list(
-            range(reading.total)
-        )
+        assert sorted(reading.rows["@position"].to_list() + reading.bad["@position"].to_list()) == list(range(reading.total))
         assert reading.raw(reading.bad["@position"]) == reading.bad["raw"].to_list()
         position, line = position + reading.total, line + len(b"\n".join(part).split(b"\n")) * bool(part)
     return rows, bad
@@ -212,9 +208,7 @@ def cuts(lines: list[bytes]) -> st.SearchStrategy[list[list[bytes]]]:
 
 @settings(deadline=None, max_examples=300)
 @given(parts=cuts(LINES), block=st.sampled_from([1, 40, 2 << 20]))
-def test_any_cut_of_ndjson_lines_into_files_and_blocks_gives_the_same_rows(
-    parts: list[list[bytes]], block: int
-) -> None:
+def test_any_cut_of_ndjson_lines_into_files_and_blocks_gives_the_same_rows(parts: list[list[bytes]], block: int) -> None:
     # A byte order mark is the one thing that means another at a file's start, so files start with a blank line.
     blank = [[b"", *part] for part in parts]
     whole = [line for part in blank for line in part]
@@ -312,9 +306,7 @@ RECORDS = [
 
 @settings(deadline=None, max_examples=300)
 @given(parts=cuts(RECORDS), block=st.sampled_from([1, 12, 2 << 20]))
-def test_any_cut_of_csv_records_into_files_and_blocks_gives_the_same_rows(
-    parts: list[list[bytes]], block: int
-) -> None:
+def test_any_cut_of_csv_records_into_files_and_blocks_gives_the_same_rows(parts: list[list[bytes]], block: int) -> None:
     whole = [record for part in parts for record in part]
     with pytest.MonkeyPatch.context() as patch:
         together = joined("a.csv", [whole], header=b"event_id,amount")
@@ -333,11 +325,7 @@ def test_what_python_writes_as_csv_is_read_back(rows: list[tuple[str, str]]) -> 
 
 
 @settings(deadline=None, max_examples=300)
-@given(
-    st.lists(
-        st.sampled_from(["a", "b", "é", ",", '"', '""', '"a"', '"b",', "\n", "\r\n", "\r", " "]), max_size=40
-    )
-)
+@given(st.lists(st.sampled_from(["a", "b", "é", ",", '"', '""', '"a"', '"b",', "\n", "\r\n", "\r", " "]), max_size=40))
 def test_whole_blocks_of_csv_read_like_single_records(parts: list[str]) -> None:
     data = ("event_id,amount\n" + "".join(parts)).encode()
     whole = read("a.csv", data, COLUMNS)
@@ -420,9 +408,7 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 def test_a_parquet_file_keeps_its_types() -> None:
     when = datetime(2013, 1, 1, 5, 15, tzinfo=UTC)
-    frame = pl.DataFrame(
-        {"time": [when, None], "note": [b"caf\xe9", b"x"], "amount": [1.5, float("nan")], "tags": [["é"], []]}
-    )
+    frame = pl.DataFrame({"time": [when, None], "note": [b"caf\xe9", b"x"], "amount": [1.5, float("nan")], "tags": [["é"], []]})
     reading = read("events.parquet", parquet(frame), ["amount", "event_id", "time"])
     columns = ["@position", "@line", "amount", "event_id", "time", "@missing"]
     assert values(reading, *columns)[0] == (0, 1, 1.5, None, when, ["event_id"])
