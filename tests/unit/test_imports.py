@@ -18,7 +18,7 @@ ALLOWED = {
     "tasks": {"tasks", "millrace", "prefect", "rich"},
     "datasets": {"millrace", "polars", "river", "sklearn"},
 }
-HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy", "numpy"}
+HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy"}
 """What a module of ``millrace`` imports inside the functions that use it, but for those that are only imported to learn."""
 LEARNING = {"exact", "substitutes", "substitute_trees", "prior", "batch"}
 
