@@ -7,7 +7,6 @@ from these rows by the next.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from millrace.clock import microseconds, now
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
 from millrace.intake import Parsed, parse
+from millrace.landing import TakenFile
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -58,20 +58,6 @@ class IngestReport:
             if getattr(self, name):
                 said += f", {getattr(self, name):,} {name}"
         return "; ".join([said, *self.notes])
-
-
-@dataclass(frozen=True)
-class TakenFile:
-    """A file that was taken in, with its bytes: what its row in ``files`` fixes."""
-
-    number: int
-    path: Path
-    name: str
-    kind: str
-    sha256: str
-    data: bytes
-    modified: datetime
-    received: datetime
 
 
 def ingest(name: str, docs: Path | None = None) -> IngestReport:
@@ -134,7 +120,7 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
             except ConflictError:
                 return True
     for file in taken:
-        _put_away(dataset.name, file)
+        landing.put_away(dataset.name, file)
     _add(report, parsed, files)
     return bool(landing.ready(dataset.name, dataset.settle))
 
@@ -161,7 +147,7 @@ def _new(dataset: Dataset, last: int, room: WaitingRoom, report: IngestReport) -
         file = TakenFile(number, landed.path, landed.path.name, landed.kind, sha256, data, landed.modified, now())
         if again:
             if sha256 not in seen:
-                _put_away(dataset.name, file)
+                landing.put_away(dataset.name, file)
                 if again[1] != file.name:
                     report.notes.append(f"{file.name} was taken in before, as {again[1]} (file {again[0]})")
             continue
@@ -185,13 +171,6 @@ def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
             )
         found.append(TakenFile(path=path, data=data, **{key: row[key] for key in kept}))
     return found
-
-
-def _put_away(name: str, file: TakenFile) -> None:
-    target = landing.done(name, file.number, file.name, file.received)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # another process has
-        file.path.replace(target)
 
 
 def _add(report: IngestReport, parsed: Parsed, files: Table) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -18,13 +18,11 @@ from millrace import tables
 from millrace.casting import UTC_MICROSECONDS, Id, cast
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError
+from millrace.landing import TakenFile
 from millrace.reading import read
 from millrace.schema import Column
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
-
-if TYPE_CHECKING:
-    from millrace.ingest import TakenFile
 
 _QUARANTINE: dict[str, Any] = {
     "arrival": pl.Int64, "file": pl.Int64, "line": pl.Int64, "kind": pl.String, "event_id": pl.String,

@@ -6,6 +6,7 @@ dot is left alone. For writers that cannot, a dataset declares ``settle``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,20 @@ class LandedFile:
     kind: str
     modified: datetime
     size: int
+
+
+@dataclass(frozen=True)
+class TakenFile:
+    """A file that was taken in, with its bytes: what its row in ``files`` fixes."""
+
+    number: int
+    path: Path
+    name: str
+    kind: str
+    sha256: str
+    data: bytes
+    modified: datetime
+    received: datetime
 
 
 def folder(name: str) -> Path:
@@ -93,3 +108,11 @@ def natural(file: str) -> list[tuple[int, int | str]]:
 def done(name: str, number: int, file: str, received: datetime) -> Path:
     """Return where a file lies after it was taken in."""
     return folder(name) / "done" / f"{received:%Y-%m-%d}" / f"{number:06d}-{file}"
+
+
+def put_away(name: str, file: TakenFile) -> None:
+    """Move a file that was taken in out of the way."""
+    target = done(name, file.number, file.name, file.received)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process has
+        file.path.replace(target)

@@ -211,7 +211,7 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int) -> tuple[list[Prom
         model, both, gain = challenger
         race.number += 1
         evidence = orjson.dumps({"events": both, "gain": gain, "loss": dataset.race_loss.name}).decode()
-        reason = f"mean {dataset.race_loss.name} loss lower by {gain:.4f} over the same {both:,} labelled events"
+        reason = f"mean {dataset.race_loss.name} loss lower by {gain:.2g} over the same {both:,} labelled events"
         found.append(Promotion(race.number, seq, model, race.champion, reason, evidence, clock))
         race.champion, race.since = model, 0
     return found, examples["clock"][-1]
