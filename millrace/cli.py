@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,9 @@ def learn(dataset: str, as_json: bool) -> None:
     """
     from millrace.learn import learn as stage
 
-    _answer(stage(dataset), as_json)
+    with screen.progress() as progress:
+        report = stage(dataset, progress)
+    _answer(report, as_json)
 
 
 @_command
@@ -166,7 +168,9 @@ def run(dataset: str, as_json: bool) -> None:
     """
     from millrace.run import run as stage
 
-    _answer(stage(dataset), as_json)
+    with screen.progress() as progress:
+        report = stage(dataset, progress)
+    _answer(report, as_json)
 
 
 @_command
@@ -211,11 +215,7 @@ def feed(dataset: str, start: str | None, end: str | None, every: str, form: str
     from millrace.feed import feed as stage
 
     span: tuple[datetime | None, ...] = tuple(parse_moment(text) if text else None for text in (start, end))
-    _answer(stage(dataset, span[0], span[1], _duration(every), form), as_json)
-
-
-def _duration(text: str) -> timedelta:
-    return parse_duration(text)
+    _answer(stage(dataset, span[0], span[1], parse_duration(every), form), as_json)
 
 
 @millrace.command()

@@ -28,6 +28,9 @@ CHUNK = 10_000
 COMMIT_EVERY = 200_000
 """Examples between checkpoints of a long fold."""
 
+Progress = Callable[[str, int, int], None]
+"""Is told a model, its place, and the head of the log."""
+
 Example = tuple[int, str, datetime, Any, dict[str, Any]]
 """``seq``, ``event_id``, ``event_time``, ``label``, ``x``."""
 
@@ -51,7 +54,7 @@ class FoldReport:
         return said + (f"; {self.problem}" if self.problem else "")
 
 
-def fold(name: str, model: str, progress: Callable[[int, int], None] | None = None) -> FoldReport:
+def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     """Bring a model from where it stands to the head of the log.
 
     Parameters
@@ -59,7 +62,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
     name, model
         The dataset and the model.
     progress
-        Called with the position and the head of the log while a long fold goes on.
+        Called with the model, its position and the head of the log while a long fold goes on.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
                 return report
             stop = min(head, stands.seq + COMMIT_EVERY)
             estimator = state.load(checkpoints.read_state(name, stands.sha256))
-            skipped = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, head))
+            skipped = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, model, head))
             estimator = skipped.estimator
             checkpoints.advance(table, _checkpoint(dataset, estimator, stands, skipped.errors, stop, skipped.clock))
         except ConflictError:
@@ -97,10 +100,10 @@ def fold(name: str, model: str, progress: Callable[[int, int], None] | None = No
             return report
 
 
-def fold_alone(name: str, model: str) -> FoldReport:
+def fold_alone(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     """Fold a model; what goes wrong with it is told in its report, so that the other models go on."""
     try:
-        return fold(name, model)
+        return fold(name, model, progress)
     except MillraceError as error:
         return FoldReport(name, model, problem=str(error))
 
@@ -112,9 +115,9 @@ class _Learned:
     clock: datetime | None
 
 
-def _tell(progress: Callable[[int, int], None] | None, head: int, seq: int) -> None:
+def _tell(progress: Progress | None, model: str, head: int, seq: int) -> None:
     if progress:
-        progress(seq, head)
+        progress(model, seq, head)
 
 
 def _checkpoint(

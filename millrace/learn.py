@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from millrace import catalog
-from millrace.fold import FoldReport, fold_alone
+from millrace.fold import FoldReport, Progress, fold_alone
 from millrace.join import JoinReport, join
 from millrace.publish import PublishReport, publish
 from millrace.race import RaceReport, score
@@ -35,8 +35,13 @@ class LearnReport:
         return "; ".join(str(part) for part in (self.join, *self.folds, self.race, self.publish) if part)
 
 
-def learn(name: str) -> LearnReport:
+def learn(name: str, progress: Progress | None = None) -> LearnReport:
     """Join what has become possible, learn it, score it, promote, and publish what is due.
+
+    Parameters
+    ----------
+    progress
+        Is told how far each model has come while a long fold goes on.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def learn(name: str) -> LearnReport:
     """
     dataset = catalog.load(name)
     report = LearnReport(name, join(name))
-    report.folds = [fold_alone(name, model) for model in dataset.racing]
+    report.folds = [fold_alone(name, model, progress) for model in dataset.racing]
     report.race = score(name)
     report.publish = publish(name)
     return report

@@ -14,6 +14,7 @@ from pathlib import Path
 from millrace import catalog, landing, tables
 from millrace.clock import now
 from millrace.errors import MillraceError
+from millrace.fold import Progress
 from millrace.infer import InferReport, infer
 from millrace.ingest import IngestReport, ingest
 from millrace.learn import LearnReport, learn
@@ -39,8 +40,13 @@ class RunReport:
         return "\n".join(str(part) for part in (self.ingest, self.infer, self.learn) if part) or "nothing new"
 
 
-def run(name: str) -> RunReport:
+def run(name: str, progress: Progress | None = None) -> RunReport:
     """Make one tick, now.
+
+    Parameters
+    ----------
+    progress
+        Is told how far each model has come while a long fold goes on.
 
     Raises
     ------
@@ -49,7 +55,7 @@ def run(name: str) -> RunReport:
     """
     report = RunReport(name)
     if pending(name):
-        report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name)
+        report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name, progress)
         if not report.learn.problems:
             settled(name)
     return report

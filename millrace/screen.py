@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from millrace.clock import write_moment
@@ -17,6 +20,21 @@ def console() -> Console:
     """Return the terminal; wide enough for a table where it is none."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=140)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar a model while long folds go on; nothing where there is no terminal."""
+    columns = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        lines: dict[str, TaskID] = {}
+
+        def tell(model: str, seq: int, head: int) -> None:
+            if model not in lines:
+                lines[model] = bar.add_task(model, total=head)
+            bar.update(lines[model], completed=seq, total=head)
+
+        yield tell
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
