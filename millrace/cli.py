@@ -173,11 +173,11 @@ def run(dataset: str, as_json: bool) -> None:
     _answer(report, as_json)
 
 
-@_command
+@millrace.command()
 @click.argument("dataset")
 @click.option("--since", help="Only events since this time, such as 2013-01-22 or 2013-01-22T12:00Z.")
 @click.option("--all", "everyone", is_flag=True, help="The shadows' predictions, too.")
-def predictions(dataset: str, since: str | None, everyone: bool, as_json: bool) -> None:
+def predictions(dataset: str, since: str | None, everyone: bool) -> None:
     """What was served of a DATASET: one JSON object a line.
 
     \b

@@ -178,7 +178,6 @@ def _log_metrics(
         found = {
             "loss": row["loss"],
             "recent_loss": row["recent_loss"],
-            "labelled": row["labelled"],
             **orjson.loads(row["metrics"]),
         }
         values = {metric: float(value) for metric, value in found.items() if value is not None}

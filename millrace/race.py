@@ -55,6 +55,7 @@ class _Racer:
 
     metrics: list[Any]
     labelled: int = 0
+    empty: int = 0
     loss: float = 0.0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
@@ -92,7 +93,10 @@ class Race:
             racer.labelled += 1
             racer.loss += loss
             racer.recent.append(loss)
-            for metric in racer.metrics if said[model] not in (None, {}) else ():
+            if said[model] in (None, {}):
+                racer.empty += 1  # it costs the most; River's metrics leave it out
+                continue
+            for metric in racer.metrics:
                 update(metric, said[model], label)
         for one, other in itertools.combinations(sorted(losses), 2):
             pair = self.pairs.setdefault((one, other), _Pair())
@@ -231,12 +235,12 @@ def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Predicti
 def _frame(race: Race, seq: int, clock: datetime, sha256: str) -> pl.DataFrame:
     rows = [
         {
-            "seq": seq, "model": model, "labelled": racer.labelled, "loss": racer.loss / racer.labelled,
+            "seq": seq, "model": model, "labelled": racer.labelled, "empty": racer.empty, "loss": racer.loss / racer.labelled,
             "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(racer.values()).decode(),
         }
         for model, racer in race.racers.items()
     ]  # fmt: skip
-    rows = rows or [{"seq": seq, "model": PRIOR, "labelled": 0, "loss": None, "recent_loss": None, "metrics": "{}"}]
+    rows = rows or [{"seq": seq, "model": PRIOR, "labelled": 0, "empty": 0, "loss": None, "recent_loss": None, "metrics": "{}"}]
     stamped = [{**row, "clock": clock, "sha256": sha256, "at": now()} for row in rows]
     return pl.DataFrame(stamped, schema_overrides={"loss": pl.Float64, "recent_loss": pl.Float64})
 

@@ -32,6 +32,9 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How MLflow says that there is no such model or run; and no such alias, or a run in its bin."""
 
 
+_SHOWN = ("model", "seq", "fingerprint", "clock")
+
+
 @dataclass(frozen=True)
 class Version:
     """A published model.
@@ -115,7 +118,9 @@ class Registry:
             client.log_model_artifacts(model_id, folder)
             client.finalize_logged_model(model_id, "READY")
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=seq)])
-            version = self._version(client, model_id, run_id, tags, description)
+            # The list of versions shows these; the logged model has them all.
+            shown = {name: tags[name] for name in _SHOWN if name in tags}
+            version = self._version(client, model_id, run_id, shown, description)
         return Version(int(version.version), model_id, run_id)
 
     def run(self, model: str, day: date, last: str | None) -> str:

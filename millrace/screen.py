@@ -71,6 +71,10 @@ def status(one: Status) -> None:
     if one.champion:
         since = f"since {write_moment(one.champion_since)}" if one.champion_since else "since the start"
         out.print(f"champion: [bold]{one.champion}[/], {since}: {one.champion_reason}")
+    if empty := {name: model.empty for name, model in one.models.items() if model.empty}:
+        out.print(
+            f"[dim]predictions without an answer, which cost the most: {', '.join(f'{n} {k:,}' for n, k in empty.items())}[/]"
+        )
     for problem in one.problems:
         out.print(f"[yellow]![/] {problem}")
 
@@ -105,7 +109,7 @@ def race(one: Status) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value + 0.0:.4f}"  # no -0.0000
 
 
 def _beside(model: ModelStatus, prior: ModelStatus | None) -> str:

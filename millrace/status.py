@@ -27,7 +27,8 @@ class ModelStatus:
     """Where a model stands.
 
     ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
-    ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived.
+    ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
+    predictions ``empty`` had nothing to say, which costs the most.
     """
 
     seq: int = 0
@@ -39,6 +40,7 @@ class ModelStatus:
     skipped: list[dict[str, Any]] = field(default_factory=list)
     predictions: int = 0
     labelled: int = 0
+    empty: int = 0
     loss: float | None = None
     recent_loss: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -139,7 +141,7 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
             one.version, one.published_seq = version.version, version.seq
         row = standings.get(model)
         if row is not None and row["labelled"]:
-            one.labelled, one.loss, one.recent_loss = row["labelled"], row["loss"], row["recent_loss"]
+            one.labelled, one.empty, one.loss, one.recent_loss = row["labelled"], row["empty"], row["loss"], row["recent_loss"]
             one.metrics = orjson.loads(row["metrics"])
     return found
 

@@ -89,7 +89,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "label_time": time, "label_arrival": whole, "label_source": text, "weight": number, "clock": time, "x": x,
         },
         "standings": {
-            "seq": whole, "model": text, "labelled": whole, "loss": number, "recent_loss": number,
+            "seq": whole, "model": text, "labelled": whole, "empty": whole, "loss": number, "recent_loss": number,
             "metrics": text, "clock": time, "sha256": text, "at": time,
         },
         "checkpoints": {

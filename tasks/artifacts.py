@@ -26,19 +26,13 @@ def tell(stage: str, report: Any) -> None:
 
 
 async def show(stage: str, report: Any) -> None:
-    """Log a report, and keep it as an artifact under the key ``<stage>-<dataset>``.
-
-    Raises
-    ------
-    MillraceError
-        When something in it did not work.
-    """
+    """Log a report, and keep it as an artifact under the key ``<stage>-<dataset>``."""
     lines = (
         _race(report) if isinstance(report, RaceReport) else "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
     )
     key = re.sub(r"[^a-z0-9]+", "-", f"{stage}-{report.dataset}".lower()).strip("-")
     await acreate_markdown_artifact(f"**{stage} {report.dataset}**\n\n{lines}\n", key=key)
-    tell(stage, report)
+    get_run_logger().info("%s: %s", stage, report)
 
 
 def _race(report: RaceReport) -> str:

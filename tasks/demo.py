@@ -90,9 +90,11 @@ def end() -> None:
     screen.status(status(DATASET))
     out.print(
         "\nOpen next:\n"
-        "  millrace status flights                      where everything stands\n"
-        "  millrace predictions flights | tail -3       what was served (files: outbox/flights/)\n"
-        "  make mlflow                                  versions, aliases and the race's charts: http://127.0.0.1:5000\n"
-        "  make prefect                                 the flows that ran, and forms to start them: http://127.0.0.1:4200\n"
-        "  datasets/flights.py                          the one file that all of this came from"
+        "  .venv/bin/millrace status flights                   where everything stands\n"
+        "  .venv/bin/millrace predictions flights | tail -3    what was served (files: outbox/flights/)\n"
+        "  datasets/flights.py                                 the one file that all of this came from\n"
+        "  make mlflow      versions and aliases: http://127.0.0.1:5000/#/models/flights?workflowType=machine_learning\n"
+        "                   the race: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART\n"
+        "  make prefect     the flows that ran: http://127.0.0.1:4200; beside it, make worker deploys their forms",
+        soft_wrap=True,
     )

@@ -9,6 +9,10 @@ from tasks.artifacts import show
 
 
 @task(task_run_name="infer-{dataset}", retries=2, retry_delay_seconds=5)
-async def infer(dataset: str) -> None:
-    """Compute features, predict, and fill the outbox."""
-    await show("infer", predict(dataset))
+async def infer(dataset: str) -> list[str]:
+    """Compute features, predict, and fill the outbox. Return what did not work: all else is committed, and trying again
+    would only forget it.
+    """
+    report = predict(dataset)
+    await show("infer", report)
+    return report.problems

@@ -15,24 +15,22 @@ from tasks.ingest import ingest
 from tasks.learn import fold, join, models, publish, score
 
 
-def due(chosen: str) -> list[str]:
-    """Return the datasets to run: the chosen one, or all that are due."""
+def due(chosen: str) -> tuple[list[str], list[str]]:
+    """Return the datasets to run, the chosen one or all that are due, and what is wrong with broken ones."""
     if chosen != ALL:
-        return [chosen]
+        return [chosen], []
     names, broken = all_due()
-    for error in broken:
-        get_run_logger().error("%s", error)
-    return names
+    return names, [str(error) for error in broken]
 
 
 async def learn(dataset: str) -> list[str]:
-    """Learn: a model that fails does not hold up the others. Return what did not work."""
+    """Learn: a model that fails does not hold up the others, nor does MLflow. Return what did not work."""
     await join(dataset)
     # Prefect's annotations forget that an async task's state is awaited, too.
     folds = [await fold(dataset, model, return_state=True) for model in models(dataset)]  # type: ignore[misc]
     await score(dataset)
-    await publish(dataset)
-    return [str(state.message) for state in folds if state.is_failed()]
+    published = await publish(dataset, return_state=True)  # type: ignore[misc]
+    return [str(state.message) for state in [*folds, published] if state.is_failed()]
 
 
 async def tick(dataset: str) -> list[str]:
@@ -42,13 +40,13 @@ async def tick(dataset: str) -> list[str]:
         return []
     try:
         await ingest(dataset)
-        await infer(dataset)
-        problems = await learn(dataset)
+        unsaid = await infer(dataset)
+        unlearned = await learn(dataset)
+        if not unlearned:
+            settled(dataset)
     except Exception as error:  # noqa: BLE001 - a task's failure is on record with the task; the other datasets go on
         return [f"{dataset}: {error}"]
-    if not problems:
-        settled(dataset)
-    return problems
+    return [f"{dataset}: {problem}" for problem in unsaid + unlearned]
 
 
 def note(datasets: Iterable[str]) -> None:

@@ -117,7 +117,8 @@ def test_a_crash_at_any_commit_leaves_no_trace(shop: Shop, mlflow_store: Path, k
 
 def test_two_learners_beside_each_other_learn_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.arrive(FIRST)
-    append, inside = Table.append, []
+    append = Table.append
+    inside: list[str] = []
 
     def competed(table: Table, *arguments: Any) -> None:
         if table.name in ("files", "features", "predictions", "examples", "checkpoints") and not inside:

@@ -161,7 +161,7 @@ def test_every_command_has_an_example_and_answers_as_json(shop: Shop) -> None:
     for name, command in millrace.commands.items():
         help = CliRunner().invoke(millrace, [name, "--help"]).output
         assert f"Example: millrace {name}" in help
-        assert name == "demo" or "--json" in help, command
+        assert name in ("demo", "predictions") or "--json" in help, command
 
 
 def test_an_unknown_setting_is_named_with_the_nearest(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,5 +82,9 @@ def test_listing_status_and_an_idle_tick_load_nothing_heavy(shop: Shop, command:
 
 
 def test_a_stage_is_a_function_of_the_package_however_its_module_was_imported() -> None:
-    code = "import millrace, millrace.run\nfrom millrace.status import status\nassert callable(millrace.run) and millrace.status is status"
+    code = """
+import millrace, millrace.run
+from millrace.status import status
+assert callable(millrace.run) and millrace.status is status
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
