@@ -6,6 +6,7 @@ from prefect import flow
 
 from tasks.forms import DatasetName
 from tasks.infer import infer as predict
+from tasks.run import succeed
 
 
 @flow(flow_run_name="infer-{dataset}")
@@ -15,4 +16,4 @@ async def infer(dataset: DatasetName) -> None:
     Args:
         dataset: The dataset.
     """
-    await predict(dataset)
+    succeed(await predict(dataset))

@@ -15,7 +15,7 @@ async def run(dataset: DatasetNameOrAll = ALL) -> None:
     Args:
         dataset: One dataset, now; or all whose `every` has passed since they last ran.
     """
-    datasets = due(dataset)
+    datasets, broken = due(dataset)
     problems = [problem for name in datasets for problem in await tick(name)]
     note(datasets)
-    succeed(problems)
+    succeed(broken + problems)

@@ -225,7 +225,7 @@ def demo() -> None:
     \b
     Example: millrace demo
     """
-    quiet = {"PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    quiet = {"PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
     sys.exit(subprocess.call([sys.executable, "-m", "flows.demo"], env={**quiet, **os.environ}))
 
 

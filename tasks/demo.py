@@ -72,7 +72,7 @@ def start(demo: Callable[[], Awaitable[Any]]) -> None:
         else:
             out.print("Flights of January 2013 arrive: three weeks day by day, then two days hour by hour.")
             out.print("[dim]Starting Prefect and MLflow; this takes some seconds.[/]")
-            logging.getLogger("prefect").setLevel(logging.ERROR)
+            logging.getLogger("prefect").setLevel(logging.CRITICAL)  # an error is told once, below
             asyncio.run(_awaited(demo))
         end()
     except MillraceError as error:
