@@ -193,5 +193,5 @@ def _add(report: IngestReport, parsed: Parsed, files: Table) -> None:
 
 def kinds_of_reasons(quarantine: pl.DataFrame) -> Counter[str]:
     """Count the first reasons of quarantined rows, alike but for the values in them."""
-    first = quarantine.select(pl.col("reasons").list.first().str.replace_all(r"'[^']*'", "…").alias("reason"))
+    first = quarantine.select(pl.col("reasons").list.first().str.replace_all(r"'[^']*'|got .*$", "…").alias("reason"))
     return Counter(dict(first.group_by("reason").len().iter_rows()))

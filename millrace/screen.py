@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -76,7 +77,7 @@ def status(one: Status) -> None:
             f"[dim]predictions without an answer, which cost the most: {', '.join(f'{n} {k:,}' for n, k in empty.items())}[/]"
         )
     for problem in one.problems:
-        out.print(f"[yellow]![/] {problem}")
+        out.print(f"[yellow]![/] {escape(problem)}")
 
 
 def accounts(one: Status) -> Table:
@@ -90,7 +91,7 @@ def accounts(one: Status) -> Table:
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
     for reason, count in one.reasons.items():
-        table.add_row(f"[dim]quarantined: {reason}[/]", f"[dim]{count:,}[/]")
+        table.add_row(f"[dim]quarantined: {escape(reason)}[/]", f"[dim]{count:,}[/]")
     return table
 
 
