@@ -9,13 +9,14 @@ What arrives is written as a table, a row a line, in order of arrival::
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
 
-from millrace import catalog, landing
+from millrace import landing
 from millrace.run import RunReport, run
 from millrace.status import Status, status
 from millrace.tables import Table
@@ -71,6 +72,14 @@ class Shop:
         text = self.path.read_text()
         assert text.count(old) == 1, old
         self.define(text.replace(old, new))
+
+    def afresh(self, store: Path) -> Shop:
+        """Forget all that arrived, and begin again with an empty MLflow store."""
+        for name in ("landing", "outbox", "root", "cache", "mlruns"):
+            shutil.rmtree(self.place / name, ignore_errors=True)
+            (self.place / name).mkdir()
+        shutil.copy(store, self.place / "mlruns" / "mlflow.db")
+        return Shop(self.place)
 
     def put(self, file: str, content: bytes | str) -> Path:
         """Put a file into the landing folder, later than those before it."""
@@ -133,8 +142,3 @@ def _row(row: list[str], day: str) -> dict[str, Any]:
     given = dict(part.split("=") for part in rest)
     amount = float(given["amount"]) if "amount" in given else 30.0
     return {"event_id": event_id, "event_time": moment, "amount": amount, "country": given.get("country", "DE")}
-
-
-def reload() -> None:
-    """Forget what was loaded of the shop's file."""
-    catalog.load(Shop.name)

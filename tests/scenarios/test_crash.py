@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,21 +95,13 @@ def account(shop: Shop) -> dict[str, Any]:
     }
 
 
-def afresh(shop: Shop, store: Path) -> Shop:
-    for name in ("landing", "outbox", "root", "cache", "mlruns"):
-        shutil.rmtree(shop.place / name, ignore_errors=True)
-        (shop.place / name).mkdir()
-    shutil.copy(store, shop.place / "mlruns" / "mlflow.db")
-    return Shop(shop.place)
-
-
 def test_a_crash_at_any_commit_leaves_no_trace(shop: Shop, mlflow_store: Path, killer: Killer) -> None:
     live(shop)
     undisturbed, commits = account(shop), killer.commits
     assert commits > 20
     for at in range(1, commits + 1):
         killer.at, killer.after, killer.commits = at, at % 2 == 0, 0
-        one = afresh(shop, mlflow_store)
+        one = shop.afresh(mlflow_store)
         assert live(one) == 1, f"no crash at commit {at}"
         assert account(one) == undisturbed, f"after a crash at commit {at}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,14 +59,6 @@ def _live(shop: Shop, rows: list[tuple[str, int, int, float | bool]], cuts: list
     return accounts, found.clock, x, shop.digests(), sorted(shop.table("quarantine")["arrival"])
 
 
-def _afresh(shop: Shop, store: Path) -> Shop:
-    for name in ("landing", "outbox", "root", "cache", "mlruns"):
-        shutil.rmtree(shop.place / name, ignore_errors=True)
-        (shop.place / name).mkdir()
-    shutil.copy(store, shop.place / "mlruns" / "mlflow.db")
-    return Shop(shop.place)
-
-
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=_ROWS, cuts=st.lists(st.booleans(), min_size=12, max_size=12), ticks=st.lists(st.booleans(), min_size=12, max_size=12)
@@ -75,8 +66,8 @@ def _afresh(shop: Shop, store: Path) -> Shop:
 def test_neither_files_nor_ticks_show(
     shop: Shop, mlflow_store: Path, rows: list[tuple[str, int, int, float | bool]], cuts: list[bool], ticks: list[bool]
 ) -> None:
-    at_once = _live(_afresh(shop, mlflow_store), rows, [False] * 12, [False] * 12)
-    assert _live(_afresh(shop, mlflow_store), rows, cuts, ticks) == at_once
+    at_once = _live(shop.afresh(mlflow_store), rows, [False] * 12, [False] * 12)
+    assert _live(shop.afresh(mlflow_store), rows, cuts, ticks) == at_once
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])

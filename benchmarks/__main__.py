@@ -1,0 +1,66 @@
+"""Measure the figures and show them: ``python -m benchmarks [--only NAME] [--repeat N] [--write]``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+from importlib.metadata import version
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import ALL, Figure
+from benchmarks.place import CHECKOUT
+from millrace.clock import now
+
+
+def main() -> None:
+    """Measure, show, and write the page where that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=ALL, help="one part")
+    parser.add_argument("--repeat", type=int, default=3, help="how often each is measured; the median counts")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md anew")
+    asked = parser.parse_args()
+    logging.disable(logging.INFO)
+    out, figures = Console(), list[Figure]()
+    for name in [asked.only] if asked.only else ALL:
+        out.print(f"[dim]measuring {name} …[/]")
+        figures.extend(ALL[name](asked.repeat))
+    table = Table("figure", "measured", "beside", "ratio", box=box.SIMPLE_HEAD)
+    for row in figures:
+        table.add_row(row.what, row.value, row.peer, _ratio(row))
+    out.print(table)
+    if asked.write:
+        (CHECKOUT / "docs" / "benchmarks.md").write_text(page(figures, asked.repeat))
+
+
+def _ratio(figure: Figure) -> str:
+    return "–" if figure.ratio is None else f"{figure.ratio:.2f} ×"
+
+
+def page(figures: list[Figure], repeat: int) -> str:
+    """Return the text of the page."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("river", "polars", "deltalake", "mlflow", "great-expectations"))
+    rows = "\n".join(f"| {row.what} | {row.value} | {row.peer} | {_ratio(row)} |" for row in figures)
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, shared with other work), Python {platform.python_version()}"
+    return f"""# Benchmarks
+
+Written by `.venv/bin/python -m benchmarks --write` (`make bench` shows the same without writing), medians of {repeat},
+on {now():%Y-%m-%d}, {machine},
+{libraries}. A ratio is against the peer in the same run, pair by pair: trust it more than the times, which depend on the machine.
+
+| figure | measured | beside | ratio |
+| --- | --- | --- | --- |
+{rows}
+
+The peers do less: Polars and Delta neither check a row nor know its id; a bare loop has its rows as dicts in memory, keeps
+nothing, and is gone with its process. A month is January's 27,004 flights; the models are `logistic`, `recent` and `forest`
+of `datasets/flights.py`.
+"""
+
+
+if __name__ == "__main__":
+    main()
