@@ -111,8 +111,6 @@ class Dataset:
         For writers that cannot rename into place: a file is taken when it has not changed for so long.
     future
         An event's time may be so far ahead of the moment at which its file was received.
-    id_horizon
-        Ids are unique within this time, on the clock of the data.
 
     Raises
     ------
@@ -135,7 +133,6 @@ class Dataset:
     history: str | Path | Callable[[], pl.DataFrame] | None = None
     settle: timedelta | None = None
     future: timedelta = timedelta(days=1)
-    id_horizon: timedelta = timedelta(days=90)
     name: str = field(default="", init=False)
     path: Path = field(default=Path(), init=False)
     text: str = field(default="", init=False, repr=False)
@@ -147,7 +144,7 @@ class Dataset:
         object.__setattr__(self, "loss", Loss.of_task(self.loss, self.task))
         self._check_label()
         self._check_models()
-        for name in ("every", "cadence", "id_horizon"):
+        for name in ("every", "cadence"):
             if getattr(self, name) <= timedelta(0):
                 raise DatasetError(f"{name}: {getattr(self, name)!r} must be longer than nothing")
         if not self.features:

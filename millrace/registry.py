@@ -174,11 +174,6 @@ class Registry:
             # The public call first asks for the registered model, with all versions there ever were.
             client._get_registry_client().set_registered_model_alias(self.name, name, str(number))
 
-    def aliases(self) -> dict[str, int]:
-        """Return the versions to which ``champion`` and the models' names point, where they are set."""
-        found = {name: self.version_of(name) for name in (CHAMPION, *self.dataset.racing)}
-        return {name: number for name, number in found.items() if number is not None}
-
     def version_of(self, alias: str) -> int | None:
         """Return the number of the version to which an alias points; None where it is not set."""
         from mlflow.exceptions import MlflowException
@@ -212,7 +207,7 @@ class Registry:
         with self._asking("find the pages") as client:
             experiment = self._experiment(client)
         race = f"/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        return {"race": race, "model": f"/#/models/{self.name}"}
+        return {"race": race, "model": f"/#/models/{self.name}?workflowType=machine_learning"}
 
     def _asking(self, what: str) -> contextlib.AbstractContextManager[MlflowClient]:
         return tracking.asking(f"{what} of {self.name}")

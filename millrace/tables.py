@@ -184,11 +184,6 @@ class Table:
         return self._delta.transaction_version(application) or 0
 
     @property
-    def version(self) -> int:
-        """The Delta version at which the table was opened."""
-        return self._delta.version()
-
-    @property
     def identity(self) -> str:
         """What tells this table from another at the same place."""
         return str(self._delta.metadata().id)

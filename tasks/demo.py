@@ -14,9 +14,10 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import millrace.demo
-from millrace import screen
+from millrace import catalog, screen
 from millrace.demo import DATASET, Step
 from millrace.errors import MillraceError
+from millrace.registry import Registry
 from millrace.run import pending
 from millrace.status import status
 
@@ -88,13 +89,14 @@ def end() -> None:
     """Show what came of it, and what to open next."""
     out = screen.console()
     screen.status(status(DATASET))
+    pages = Registry(catalog.load(DATASET)).pages()
     out.print(
         "\nOpen next:\n"
         "  .venv/bin/millrace status flights                   where everything stands\n"
         "  .venv/bin/millrace predictions flights | tail -3    what was served (files: outbox/flights/)\n"
         "  datasets/flights.py                                 the one file that all of this came from\n"
-        "  make mlflow      versions and aliases: http://127.0.0.1:5000/#/models/flights?workflowType=machine_learning\n"
-        "                   the race: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART\n"
+        f"  make mlflow      versions and aliases: http://127.0.0.1:5000{pages['model']}\n"
+        f"                   the race: http://127.0.0.1:5000{pages['race']}\n"
         "  make prefect     the flows that ran: http://127.0.0.1:4200; beside it, make worker deploys their forms",
         soft_wrap=True,
     )
