@@ -6,7 +6,9 @@ import argparse
 import logging
 import os
 import platform
+import re
 from importlib.metadata import version
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -45,7 +47,8 @@ def page(figures: list[Figure], repeat: int) -> str:
     """Return the text of the page."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("river", "polars", "deltalake", "mlflow", "great-expectations"))
     rows = "\n".join(f"| {row.what} | {row.value} | {row.peer} | {_ratio(row)} |" for row in figures)
-    machine = f"{os.cpu_count()} cores ({platform.machine()}, shared with other work), Python {platform.python_version()}"
+    load = f"shared with other work, load {os.getloadavg()[2]:.1f} over the last 15 minutes"
+    machine = f"{os.cpu_count()} cores ({processor()}; {load}), Python {platform.python_version()}"
     return f"""# Benchmarks
 
 Written by `.venv/bin/python -m benchmarks --write` (`make bench` shows the same without writing), medians of {repeat},
@@ -56,10 +59,18 @@ on {now():%Y-%m-%d}, {machine},
 | --- | --- | --- | --- |
 {rows}
 
-The peers do less: Polars and Delta neither check a row nor know its id; a bare loop has its rows as dicts in memory, keeps
+The peers do less: Polars and Delta neither check a row nor know its id (its index is counted); a bare loop, of River's own
+classes, has its rows as dicts in memory, keeps
 nothing, and is gone with its process. A month is January's 27,004 flights; the models are `logistic`, `recent` and `forest`
 of `datasets/flights.py`.
 """
+
+
+def processor() -> str:
+    """Return the processor's name, or its kind where the system does not tell."""
+    told = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", told.read_text()) if told.exists() else None
+    return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
-"""Does an idle tick load a library that learns? It is run as a process of its own, and fails if it does."""
+"""Does an idle `millrace run` load a library that learns? It is run as a process of its own, and fails if it does."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 
-from millrace.run import run
+from millrace.cli import main
 
 if __name__ == "__main__":
-    assert str(run("flights")) == "nothing new"
-    heavy = [name for name in ("river.linear_model", "mlflow", "great_expectations") if name in sys.modules]
+    sys.argv = ["millrace", "run", "flights"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main()
+    assert said.getvalue() == "flights: nothing new\n", said.getvalue()
+    heavy = {"river", "mlflow", "great_expectations"} & set(sys.modules)
     assert not heavy, heavy

@@ -40,11 +40,11 @@ def place(expectations: bool = False) -> Iterator[str]:
 
 
 def flights(months: int = 1, first: int = 0) -> pl.DataFrame:
-    """Return January's flights, again and again with new ids, each month later than the one before."""
+    """Return January's flights, again and again with new ids and later times, each month after the one before."""
     january = pl.read_parquet(FLIGHTS)
     later = [
         january.with_columns(
-            pl.format("{}-{}", "event_id", pl.lit(first + i)).alias("event_id"),
+            pl.format("{}-{}", pl.lit(f"{first + i:03}"), "event_id").alias("event_id"),
             pl.col("event_time", "label_time") + timedelta(days=32 * (first + i)),
         )
         for i in range(months)
