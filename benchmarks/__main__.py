@@ -60,8 +60,8 @@ on {now():%Y-%m-%d}, {machine},
 {rows}
 
 The peers do less: Polars and Delta neither check a row nor know its id (its index is counted); a bare loop, of River's own
-classes, has its rows as dicts in memory, keeps nothing, and is gone with its process. A month is January's 27,004 flights; the models are `logistic`, `recent` and `forest`
-of `datasets/flights.py`.
+classes, has its rows as dicts in memory, keeps nothing, and is gone with its process. A month is January's 27,004 flights; the
+models are `logistic`, `recent` and `forest` of `datasets/flights.py`.
 """
 
 
