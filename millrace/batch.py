@@ -11,6 +11,7 @@ A competitor for the online models: any scikit-learn estimator, fitted on a wind
 
 from __future__ import annotations
 
+import abc
 import math
 import re
 from collections import Counter
@@ -178,13 +179,13 @@ class Batch(base.Estimator):  # type: ignore[misc]
                 answers += block.tolist()[: len(rows)]
         return answers
 
+    @abc.abstractmethod
     def _answer(self, y: Any) -> float:
         """Return what the window keeps of a label."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _answers(self) -> Any:
         """Return the window's labels for a fit."""
-        raise NotImplementedError
 
 
 class BatchClassifier(Batch, base.Classifier):  # type: ignore[misc]

@@ -109,9 +109,7 @@ def _execute(name: str, path: Path, text: str) -> ModuleType:
         dataset = getattr(module, "dataset", None)
         if not isinstance(dataset, Dataset):
             raise DatasetError("it defines no `dataset`; write dataset = Dataset(…) at its top level")
-        object.__setattr__(dataset, "name", name)
-        object.__setattr__(dataset, "path", path)
-        object.__setattr__(dataset, "text", text)
+        dataset.found(name, path, text)
         _check(dataset, path.resolve())
     except BaseException as error:
         sys.modules.pop(full, None)

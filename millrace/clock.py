@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from millrace.errors import UsageError
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -103,4 +104,15 @@ def microseconds(moment: datetime) -> int:
     >>> microseconds(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
     1000005
     """
-    return (aware(moment) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (aware(moment) - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_microseconds(count: int) -> datetime:
+    """Return the moment that is so many microseconds after 1970.
+
+    Examples
+    --------
+    >>> from_microseconds(1000005).isoformat()
+    '1970-01-01T00:00:01.000005+00:00'
+    """
+    return _EPOCH + timedelta(microseconds=count)

@@ -176,6 +176,11 @@ class Dataset:
             if not callable(build) or not inspect.isfunction(build) or build.__name__ == "<lambda>":
                 raise DatasetError(f"model {name!r}: {build!r} is not a function of this file that builds a fresh model")
 
+    def found(self, name: str, path: Path, text: str) -> None:
+        """Tell a dataset, once it is declared, where its file was found and what stands in it."""
+        for attribute, value in {"name": name, "path": path, "text": text}.items():
+            object.__setattr__(self, attribute, value)
+
     @property
     def label_column(self) -> Column:
         """What a label may be."""

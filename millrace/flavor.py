@@ -9,7 +9,6 @@ pickle and the dataset's file are code.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.metadata
 import sys
@@ -20,8 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from millrace import pyfunc
+from millrace import pyfunc, requirements
 from millrace.errors import DatasetError, UsageError
+from millrace.requirements import get_default_conda_env as get_default_conda_env
+from millrace.requirements import get_default_pip_requirements as get_default_pip_requirements
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -32,32 +33,6 @@ if TYPE_CHECKING:
 FLAVOR_NAME = "river"
 MODEL_FILE = "model.pkl"
 _EXECUTING = threading.RLock()
-
-
-def get_default_pip_requirements() -> list[str]:
-    """Return what a model needs to be loaded, pinned to what is installed here.
-
-    Millrace itself is among it only where it was installed from an index: a checkout has no version that
-    anyone else could install (hand its package's folder over as ``code_paths``, or install it where the model
-    is loaded).
-    """
-    names = ["river", "polars", "numpy"]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        if importlib.metadata.distribution("millrace").read_text("direct_url.json") is None:
-            names.append("millrace")
-    return [_pinned(name) for name in names]
-
-
-def get_default_conda_env() -> dict[str, Any]:
-    """Return the conda environment with the default requirements."""
-    from mlflow.utils.environment import _mlflow_conda_env
-
-    found: dict[str, Any] = _mlflow_conda_env(additional_pip_deps=get_default_pip_requirements())
-    return found
-
-
-def _pinned(name: str) -> str:
-    return f"{name}=={importlib.metadata.version(name)}"
 
 
 def save_model(
@@ -157,8 +132,8 @@ def save_model(
 
     default = get_default_pip_requirements()
     if b"sklearn" in data or (dataset is not None and "sklearn" in dataset.text):
-        default.append(_pinned("scikit-learn"))
-    _write_environment(folder, default, conda_env, pip_requirements, extra_pip_requirements)
+        default.append(requirements.pinned("scikit-learn"))
+    requirements.write(folder, default, conda_env, pip_requirements, extra_pip_requirements)
 
 
 def _mlflow_pyfunc() -> Any:
@@ -168,39 +143,6 @@ def _mlflow_pyfunc() -> Any:
             warnings.filterwarnings("ignore", ".*Any type hint is inferred")
             importlib.import_module("mlflow.pyfunc")
     return sys.modules["mlflow.pyfunc"]
-
-
-def _write_environment(folder: Path, default: list[str], conda_env: Any, pip_requirements: Any, extra: Any) -> None:
-    if conda_env is None and pip_requirements is None and extra is None:
-        files = _default_environment(tuple(default))
-    else:
-        files = _environment(default, conda_env, pip_requirements, extra)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-
-
-@functools.cache
-def _default_environment(default: tuple[str, ...]) -> dict[str, str]:
-    """Return the files of the environment that most versions have; making them costs more than a small model."""
-    return _environment(list(default), None, None, None)
-
-
-def _environment(default: list[str], conda_env: Any, pip_requirements: Any, extra: Any) -> dict[str, str]:
-    import yaml
-    from mlflow.utils import environment
-
-    if conda_env is None:
-        found = environment._process_pip_requirements(default, pip_requirements, extra)
-    else:
-        found = environment._process_conda_env(conda_env)
-    conda, requirements, constraints = found
-    python = {name: value for name, value in environment._PythonEnv.current().to_dict().items() if value}
-    files = {
-        environment._CONDA_ENV_FILE_NAME: yaml.safe_dump(conda, default_flow_style=False),
-        environment._REQUIREMENTS_FILE_NAME: "\n".join(requirements),
-        environment._PYTHON_ENV_FILE_NAME: yaml.safe_dump(python, sort_keys=False),
-    }
-    return files | ({environment._CONSTRAINTS_FILE_NAME: "\n".join(constraints)} if constraints else {})
 
 
 def log_model(
@@ -289,8 +231,7 @@ def _registered(path: Path) -> Iterator[Dataset]:
                 dataset = module.dataset
             except Exception as error:
                 raise DatasetError(f"{path}: the dataset kept with the model does not run here: {error}") from error
-            for attribute, value in {"name": path.stem, "path": path, "text": text}.items():
-                object.__setattr__(dataset, attribute, value)
+            dataset.found(path.stem, path, text)
             yield dataset
         except BaseException:
             del sys.modules[full]

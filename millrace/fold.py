@@ -88,13 +88,12 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
                 return report
             stop = min(head, stands.seq + COMMIT_EVERY)
             estimator = state.load(checkpoints.read_state(name, stands.sha256))
-            skipped = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, model, head))
-            estimator = skipped.estimator
-            checkpoints.advance(table, _checkpoint(dataset, estimator, stands, skipped.errors, stop, skipped.clock))
+            found = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, model, head))
+            checkpoints.advance(table, _checkpoint(dataset, found.estimator, stands, found.skipped, stop, found.clock))
         except ConflictError:
             continue  # another learner was faster: what was learned here is thrown away, and read again
-        report.learned += stop - stands.seq - len(skipped.errors)
-        report.skipped.extend(skipped.errors)
+        report.learned += stop - stands.seq - len(found.skipped)
+        report.skipped.extend(found.skipped)
         report.seq = stop
         if stop == head:
             return report
@@ -111,7 +110,7 @@ def fold_alone(name: str, model: str, progress: Progress | None = None) -> FoldR
 @dataclass
 class _Learned:
     estimator: Any
-    errors: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
     clock: datetime | None
 
 
@@ -124,7 +123,7 @@ def _checkpoint(
     dataset: Dataset,
     estimator: Any,
     parent: Checkpoint,
-    errors: list[dict[str, Any]],
+    skipped: list[dict[str, Any]],
     seq: int = 0,
     clock: datetime | None = None,
 ) -> Checkpoint:
@@ -132,22 +131,22 @@ def _checkpoint(
     sha256 = checkpoints.write_state(dataset.name, data)
     return Checkpoint(
         parent.model, parent.fingerprint, parent.environment, seq, sha256, state.digest(estimator), len(data),
-        [*parent.skipped, *errors], parent.sha256 or None, clock,
+        [*parent.skipped, *skipped], parent.sha256 or None, clock,
     )  # fmt: skip
 
 
 def _learn(estimator: Any, table: Table, after: int, upto: int, progress: Callable[[int], Any]) -> _Learned:
     """Learn the examples after one place up to another, in order, in chunks."""
-    errors: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
     clock = None
     for start in range(after, upto, CHUNK):
         stop = min(start + CHUNK, upto)
         rows = read_examples(table, start, stop)
         clock = rows["clock"][-1]
-        estimator, skipped = learn_rows(estimator, list(as_examples(rows)))
-        errors.extend(skipped)
+        estimator, failed = learn_rows(estimator, as_examples(rows))
+        skipped.extend(failed)
         progress(stop)
-    return _Learned(estimator, errors, clock)
+    return _Learned(estimator, skipped, clock)
 
 
 def read_examples(table: Table, after: int, upto: int) -> pl.DataFrame:

@@ -84,9 +84,8 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
 
 def _computed(dataset: Dataset, events: pl.DataFrame, report: InferReport) -> pl.DataFrame:
     """Compute features; where a row cannot be computed, its features are null and the event is predicted without."""
-    flat = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
-    absent = [pl.lit(None, dtype=dtype).alias(n) for n, dtype in dataset.event.dtypes.items() if n not in flat.columns]
-    return _bisected(dataset, flat.with_columns(absent), report)
+    raw = tables.as_struct(events, "raw", pl.Struct(dataset.event.dtypes))
+    return _bisected(dataset, events.select("event_id", "event_time", raw.struct.unnest()), report)
 
 
 def _bisected(dataset: Dataset, flat: pl.DataFrame, report: InferReport) -> pl.DataFrame:

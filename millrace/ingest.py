@@ -11,17 +11,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from millrace import catalog, landing, tables
-from millrace.clock import microseconds, now
+from millrace.clock import from_microseconds, microseconds, now
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
 from millrace.intake import Parsed, parse
 from millrace.landing import TakenFile
+from millrace.reading import SUFFIXES
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -78,12 +78,12 @@ def ingest(name: str, docs: Path | None = None) -> IngestReport:
     dataset = catalog.load(name)
     report = IngestReport(name)
     tables.create(dataset)
-    (landing.folder(name)).mkdir(parents=True, exist_ok=True)
+    landing.folder(name).mkdir(parents=True, exist_ok=True)
     while _take_batch(dataset, report, docs):
         pass
     for stranger in landing.strangers(name):
         report.notes.append(
-            f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(landing.SUFFIXES)}"
+            f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(SUFFIXES)}"
         )
     return report
 
@@ -102,33 +102,25 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
         else:
             taken = list(_new(dataset, last, room, report))
             first = files.cursor("arrival") + 1
-            clock = _moment(files.cursor("clock"))
+            clock = from_microseconds(files.cursor("clock")) if files.cursor("clock") else None
         if not taken:
             return False
         parsed = parse(dataset, taken, first, clock, room, docs)
     number = taken[-1].number
-    if cut_off is None:
-        try:
-            head = {"files": number, "arrival": first + parsed.total - 1}
-            files.append(parsed.files, head | ({"clock": microseconds(parsed.clock)} if parsed.clock else {}))
-        except ConflictError:
-            return True  # another process took files at the same moment: look again
-    for table in _OUTPUTS:
-        if outputs[table].cursor("ingest") < number:
-            try:
-                outputs[table].append(getattr(parsed, table), {"ingest": number, "arrival": first + parsed.total - 1})
-            except ConflictError:
-                return True
+    arrival = {"arrival": first + parsed.total - 1}
+    try:
+        if cut_off is None:
+            after = {"clock": microseconds(parsed.clock)} if parsed.clock else {}
+            files.append(parsed.files, {"files": number} | arrival | after)
+        for name, table in outputs.items():
+            if table.cursor("ingest") < number:
+                table.append(getattr(parsed, name), {"ingest": number} | arrival)
+    except ConflictError:
+        return True  # another process takes the same files at the same moment: look again
     for file in taken:
         landing.put_away(dataset.name, file)
     _add(report, parsed, files)
     return bool(landing.ready(dataset.name, dataset.settle))
-
-
-def _moment(microseconds_since_1970: int) -> datetime | None:
-    if not microseconds_since_1970:
-        return None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds_since_1970)
 
 
 def _new(dataset: Dataset, last: int, room: WaitingRoom, report: IngestReport) -> Iterator[TakenFile]:

@@ -24,11 +24,6 @@ from millrace.schema import Column
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
-_QUARANTINE: dict[str, Any] = {
-    "arrival": pl.Int64, "file": pl.Int64, "line": pl.Int64, "kind": pl.String, "event_id": pl.String,
-    "raw": pl.Binary, "reasons": pl.List(pl.String), "stage": pl.String, "at": UTC_MICROSECONDS,
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Parsed:
@@ -47,6 +42,7 @@ class _Batch:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
+        self.schemas = tables.schemas(dataset)
         self.good: dict[str, list[pl.DataFrame]] = {"events": [], "labels": []}
         self.bad: list[pl.DataFrame] = []
         self.files: list[dict[str, Any]] = []
@@ -63,7 +59,7 @@ class _Batch:
         stamped = rows.with_columns(
             file=pl.lit(file.number), stage=pl.lit("ingest"), at=pl.lit(file.received, dtype=UTC_MICROSECONDS)
         )
-        self.bad.append(stamped.select(pl.col(name).cast(dtype) for name, dtype in _QUARANTINE.items()))
+        self.bad.append(stamped.select(pl.col(name).cast(dtype) for name, dtype in self.schemas["quarantine"].items()))
 
     def read(self, file: TakenFile, first: int) -> int:
         """Read one file whose first row has this arrival number; return how many rows it has."""
@@ -118,7 +114,7 @@ def parse(
     events = _first_of_each(batch, events, room, first)
     labels = _changes(batch, room, first)
     events, labels, clock = _clocked(events, labels, clock)
-    quarantine = pl.concat(batch.bad) if batch.bad else pl.DataFrame(schema=_QUARANTINE)
+    quarantine = pl.concat(batch.bad) if batch.bad else pl.DataFrame(schema=batch.schemas["quarantine"])
     accounts = _accounts(batch, events, labels, quarantine, notes, clock)
     return Parsed(accounts, events, labels, quarantine, total, clock)
 
@@ -151,7 +147,7 @@ def _all(batch: _Batch, kind: str) -> pl.DataFrame:
     """Return the good rows of all files of a kind, in order of arrival."""
     if batch.good[kind]:
         return pl.concat(batch.good[kind])
-    stored = tables.schemas(batch.dataset)[kind]
+    stored = batch.schemas[kind]
     return pl.DataFrame(schema={name: dtype for name, dtype in stored.items() if name not in ("clock", "correction")})
 
 
@@ -187,7 +183,7 @@ def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first
     if again.height:
         content = ("event_time", "raw")
         here = events.select(pl.col("arrival").alias("first"), "file", "line", *content)
-        stored = pl.concat([here, _taken_before(batch, sorted(set(again["first"]) - set(events["arrival"])), here)])
+        stored = pl.concat([here, _taken_before(batch, again["first"], here)])
         pair = again.join(stored, on="first", suffix=":first", maintain_order="left")
         same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}:first")) for name in content)
         why = pl.format(
@@ -201,14 +197,12 @@ def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first
     return judged.filter(pl.col("arrival") == pl.col("first")).drop("first")
 
 
-def _taken_before(batch: _Batch, arrivals: list[int], like: pl.DataFrame) -> pl.DataFrame:
-    if not arrivals:
-        return like.clear()
-    some = pl.col("arrival").is_in(arrivals) & pl.col("arrival").is_between(arrivals[0], arrivals[-1])
-    rows = Table(batch.dataset.name, "events").read(
-        pl.col("arrival").alias("first"), "file", "line", "event_time", "raw", where=some
-    )
-    return rows.with_columns(tables.as_struct(rows, "raw", like.schema["raw"]))
+def _taken_before(batch: _Batch, arrivals: pl.Series, here: pl.DataFrame) -> pl.DataFrame:
+    """Read events of earlier batches by their arrivals, as those of this one are at hand."""
+    earlier = arrivals.filter(~arrivals.is_in(here["first"].implode())).unique()
+    columns = (pl.col("arrival").alias("first"), "file", "line", "event_time", "raw")
+    rows = Table(batch.dataset.name, "events").read(*columns, where=tables.at_arrivals(earlier))
+    return rows.with_columns(tables.as_struct(rows, "raw", here.schema["raw"]))
 
 
 def _changes(batch: _Batch, room: WaitingRoom, first: int) -> pl.DataFrame:

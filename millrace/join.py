@@ -15,7 +15,7 @@ from millrace import catalog
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
-from millrace.tables import Table
+from millrace.tables import Table, at_arrivals
 from millrace.waiting import WaitingRoom
 
 _ARRIVALS_AT_ONCE = 200_000
@@ -100,8 +100,9 @@ def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl
 
 
 def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
-    labels = _rows(dataset.name, "labels", accepted["arrival"], "arrival", "label", "label_source")
-    x = _rows(dataset.name, "features", accepted["event_arrival"], "arrival", "clock", "x")
+    of_labels, of_events = at_arrivals(accepted["arrival"]), at_arrivals(accepted["event_arrival"])
+    labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=of_labels)
+    x = Table(dataset.name, "features").read("arrival", "clock", "x", where=of_events)
     pairs = accepted.drop("clock", "value").rename({"arrival": "label_arrival"})
     pairs = pairs.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
     pairs = pairs.join(x.drop("clock").rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
@@ -112,26 +113,15 @@ def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
     return pairs.rename({"place": "arrival"}).with_columns(weight=pl.lit(1.0))
 
 
-def _rows(name: str, table: str, arrivals: pl.Series, *columns: str) -> pl.DataFrame:
-    """Read the rows of these arrivals; the range of the arrivals prunes what is read."""
-    low, high = arrivals.min(), arrivals.max()
-    if low is None:
-        return Table(name, table).read(*columns, where=pl.lit(False))
-    within = pl.col("arrival").is_between(low, high) & pl.col("arrival").is_in(arrivals.implode())
-    return Table(name, table).read(*columns, where=within)
-
-
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    rows = _rows(
-        dataset.name, "labels", early["arrival"], "arrival", "file", "line", "event_id", "label", "label_time", "label_source"
-    )
+    kept = ("event_id", "label", "label_time", "label_source")
+    rows = Table(dataset.name, "labels").read("arrival", "file", "line", *kept, where=at_arrivals(early["arrival"]))
     times = dict(early.select("arrival", "event_time").iter_rows())
     reasons, raw = [], []
     for row in rows.iter_rows(named=True):
         event_time = write_moment(times[row["arrival"]])
         reasons.append([f"label_time '{write_moment(row['label_time'])}' is earlier than its event, at '{event_time}'"])
-        kept = {key: row[key] for key in ("event_id", "label", "label_time", "label_source")}
-        raw.append(orjson.dumps(kept | {"label_time": write_moment(row["label_time"])}))
+        raw.append(orjson.dumps({key: row[key] for key in kept} | {"label_time": write_moment(row["label_time"])}))
     columns = [pl.Series("reasons", reasons, dtype=pl.List(pl.String)), pl.Series("raw", raw, dtype=pl.Binary)]
     rest = [pl.lit("labels").alias("kind"), pl.lit("join").alias("stage"), pl.lit(now()).alias("at")]
     return rows.select("arrival", "file", "line", "event_id").with_columns(*columns, *rest)

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from millrace.clock import now
+from millrace.reading import SUFFIXES
 from millrace.settings import settings
 
-SUFFIXES = (".ndjson", ".jsonl", ".csv", ".parquet", ".ndjson.gz", ".jsonl.gz", ".csv.gz")
 KINDS = ("events", "labels")
 
 

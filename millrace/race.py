@@ -24,7 +24,7 @@ from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, DatasetError, MillraceError, unknown
 from millrace.loss import Prediction
 from millrace.promotions import Promotion
-from millrace.tables import Table
+from millrace.tables import Table, at_arrivals
 
 RECENT = 1_000
 """Labelled events in the recent loss."""
@@ -168,10 +168,8 @@ def score(name: str) -> RaceReport:
         standings, promoted = Table(name, "standings"), Table(name, "promotions")
         cursor, head = standings.cursor("score"), Table(name, "examples").cursor("seq")
         race = _restored(dataset, standings, cursor)
-        report.seq, report.champion = cursor, race.champion
-        report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
         if cursor >= head:
-            return report
+            return _stands(report, race, cursor)
         upto = min(head, cursor + _EXAMPLES_AT_ONCE)
         found, clock = _run(dataset, race, cursor, upto)
         try:
@@ -182,10 +180,15 @@ def score(name: str) -> RaceReport:
             continue
         report.scored += upto - cursor
         report.promoted.extend(found)
-        report.seq, report.champion = upto, race.champion
-        report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
         if upto == head:
-            return report
+            return _stands(report, race, upto)
+
+
+def _stands(report: RaceReport, race: Race, seq: int) -> RaceReport:
+    """Put into a report what the race looks like at a ``seq``."""
+    report.seq, report.champion = seq, race.champion
+    report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
+    return report
 
 
 def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
@@ -223,9 +226,8 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int) -> tuple[list[Prom
 
 def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Prediction]]:
     """Return what was said of events before their answer arrived, by arrival and model."""
-    within = pl.col("arrival").is_between(arrivals.min(), arrivals.max()) & pl.col("arrival").is_in(arrivals.implode())
     fair = ~pl.col("answered") & (pl.col("origin") == "live")
-    rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=within & fair)
+    rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=at_arrivals(arrivals) & fair)
     found: dict[int, dict[str, Prediction]] = {}
     for arrival, model, prediction in zip(rows["arrival"], rows["model"], task.from_columns(dataset, rows), strict=True):
         found.setdefault(arrival, {})[model] = prediction

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from millrace import catalog, landing, tables
 from millrace.clock import now
+from millrace.dataset import Dataset
 from millrace.errors import MillraceError
 from millrace.fold import Progress
 from millrace.infer import InferReport, infer
@@ -64,7 +65,7 @@ def run(name: str, progress: Progress | None = None) -> RunReport:
 def pending(name: str) -> bool:
     """Tell whether a tick would find anything to do, without loading the dataset or any library that learns."""
     text = catalog.path_of(name).read_bytes()
-    if any(True for _ in landing.ready(name)):
+    if landing.ready(name):
         return True
     if not tables.created(name):
         return False
@@ -102,20 +103,23 @@ def due(at: datetime | None = None) -> tuple[list[str], list[MillraceError]]:
     at
         The moment to ask for; now by default.
     """
-    moment = at or now()
     datasets, broken = catalog.load_all()
     found = []
     for dataset in datasets:
-        ticked = settings().cache / dataset.name / "ticked"
-        stretch = int(moment.timestamp() // dataset.every.total_seconds())
-        if not ticked.exists() or ticked.read_text() != str(stretch):
+        path, stretch = _ticked(dataset, at)
+        if not path.exists() or path.read_text() != stretch:
             found.append(dataset.name)
     return found, broken
 
 
 def ticked(name: str, at: datetime | None = None) -> None:
     """Note that a dataset has run in this stretch of its ``every``."""
-    stretch = int((at or now()).timestamp() // catalog.load(name).every.total_seconds())
-    path = settings().cache / name / "ticked"
+    path, stretch = _ticked(catalog.load(name), at)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(stretch))
+    path.write_text(stretch)
+
+
+def _ticked(dataset: Dataset, at: datetime | None) -> tuple[Path, str]:
+    """Return where the stretch in which a dataset last ran is noted, and the stretch of a moment."""
+    stretch = int((at or now()).timestamp() // dataset.every.total_seconds())
+    return settings().cache / dataset.name / "ticked", str(stretch)

@@ -146,6 +146,13 @@ def lock(name: str) -> Iterator[None]:
         os.close(handle)
 
 
+def at_arrivals(arrivals: pl.Series) -> pl.Expr:
+    """Return the condition that chooses the rows of these arrivals; their range prunes what is read."""
+    if not arrivals.len():
+        return pl.lit(False)
+    return pl.col("arrival").is_between(arrivals.min(), arrivals.max()) & pl.col("arrival").is_in(arrivals.implode())
+
+
 def as_struct(frame: pl.DataFrame, column: str, wanted: pl.DataType) -> pl.Expr:
     """Return a struct column with just the fields that are wanted, in their order; null where there is none."""
     given, dtype = frame.schema[column], wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ def begin() -> Iterator[_Shown]:
         yield _Shown(bar)
 
 
-def start(demo: Callable[[], Awaitable[Any]]) -> None:
+def start(demo: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run the demo from a terminal: tell what happens, what came of it, and what to open next."""
     out = screen.console()
     try:
@@ -74,15 +74,11 @@ def start(demo: Callable[[], Awaitable[Any]]) -> None:
             out.print("Flights of January 2013 arrive: three weeks day by day, then two days hour by hour.")
             out.print("[dim]Starting Prefect and MLflow; this takes some seconds.[/]")
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # an error is told once, below
-            asyncio.run(_awaited(demo))
+            asyncio.run(demo())
         end()
     except MillraceError as error:
         out.print(f"millrace: {error}")
         sys.exit(1)
-
-
-async def _awaited(demo: Callable[[], Awaitable[Any]]) -> None:
-    await demo()
 
 
 def end() -> None:

@@ -113,9 +113,7 @@ def test_the_champion_in_mlflow_says_what_was_served(dataset: Dataset) -> None:
     import mlflow
 
     live(dataset, timedelta(days=400), ticks_of=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlflow, "set_tracking_uri", mlflow.set_tracking_uri)
-        model = mlflow.pyfunc.load_model(f"models:/{dataset.name}@champion")
+    model = mlflow.pyfunc.load_model(f"models:/{dataset.name}@champion")
     rows = some(dataset).head(30)
     answers = model.predict(rows.select("event_time", *dataset.event.columns).to_pandas())
     log = Table(dataset.name, "examples").read()

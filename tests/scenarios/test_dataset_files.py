@@ -92,7 +92,6 @@ def test_a_model_that_is_added_learns_the_whole_log_and_then_predicts(shop: Shop
     shop.change("dataset = Dataset(", "def gaussian():\n    return naive_bayes.GaussianNB()\n\n\ndataset = Dataset(")
     shop.change("linear_model, pre", "linear_model, naive_bayes, pre")
     shop.change('{"logistic": logistic}', '{"logistic": logistic, "bayes": gaussian}')
-    shop.change('features=[pl.col("amount"), pl.col("country")]', 'features=[pl.col("amount"), pl.col("country")]')
     shop.tick()
     assert shop.status().models["bayes"].seq == 1
     shop.arrive("event  b  12:00")

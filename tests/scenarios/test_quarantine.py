@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from pathlib import Path
 
 import polars as pl
@@ -139,8 +140,6 @@ def test_a_file_that_has_not_settled_waits(shop: Shop) -> None:
     shop.tick()
     assert path.exists()
     shop.put("events.ndjson", GOOD.replace("good", "b"))
-    import os
-
     os.utime(path, (1_700_000_000, 1_700_000_000))
     shop.tick()
     assert shop.status().events == 1
