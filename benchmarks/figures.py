@@ -18,7 +18,8 @@ from deltalake import write_deltalake
 
 from benchmarks.place import events, flights, labels, land, land_by_day, place
 from millrace import catalog, features
-from millrace.fold import as_examples, fold
+from millrace.examples import as_examples
+from millrace.fold import fold
 from millrace.infer import infer
 from millrace.ingest import ingest
 from millrace.join import join

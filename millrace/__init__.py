@@ -1,8 +1,8 @@
 """Online machine learning in production, the batch way.
 
 The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
-``expect``), and the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``) for notebooks.
-Everything is imported when it is first used: ``import millrace`` is cheap.
+``expect``), and the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``replay``, ``verify``, ``status``) for
+notebooks. Everything is imported when it is first used: ``import millrace`` is cheap.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from millrace.infer import infer as infer
     from millrace.ingest import ingest as ingest
     from millrace.learn import learn as learn
+    from millrace.replay import replay as replay
+    from millrace.replay import verify as verify
     from millrace.run import run as run
     from millrace.schema import Column as Column
     from millrace.schema import Schema as Schema
@@ -53,8 +55,10 @@ _HOMES = {
     "infer": "millrace.infer",
     "ingest": "millrace.ingest",
     "learn": "millrace.learn",
+    "replay": "millrace.replay",
     "run": "millrace.run",
     "status": "millrace.status",
+    "verify": "millrace.replay",
 }
 
 __all__ = ["expect", *_HOMES]  # noqa: PLE0604 - the names are those of the table above

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -21,12 +20,25 @@ from millrace import tables
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
 from millrace.errors import MillraceError
+from millrace.learner import SUSPEND_AFTER, Skip
 from millrace.tables import Table
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model at a ``seq``: the columns of the table ``checkpoints``."""
+    """A model at a ``seq``: the columns of the table ``checkpoints``.
+
+    Parameters
+    ----------
+    skipped
+        The examples that it could not learn since its ``parent``: ``seq``, ``event_id``, ``error``.
+    skips
+        How many it could not learn since ``seq`` 0.
+    failing
+        How many of these in a row, up to here; from :data:`millrace.learner.SUSPEND_AFTER` on, it learns no more.
+    parent
+        The sha256 of the state that was folded on; None at ``seq`` 0.
+    """
 
     model: str
     fingerprint: str
@@ -35,7 +47,9 @@ class Checkpoint:
     sha256: str
     digest: str
     bytes: int
-    skipped: list[Mapping[str, Any]] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    skips: int = 0
+    failing: int = 0
     parent: str | None = None
     clock: datetime | None = None
     version: int | None = None
@@ -46,6 +60,11 @@ class Checkpoint:
     def lineage(self) -> str:
         """The name under which a fold's cursor is kept."""
         return lineage(self.model, self.fingerprint, self.environment)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the model failed on so many examples in a row that it learns no more."""
+        return self.failing >= SUSPEND_AFTER
 
 
 def lineage(model: str, fingerprint: str, environment: str) -> str:
@@ -59,8 +78,24 @@ def latest(table: Table, model: str, fingerprint: str, environment: str) -> Chec
     if not table.cursor(f"{name}/began"):
         return None
     mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
-    rows = table.read(where=mine & (pl.col("seq") == table.cursor(name)))
-    return _last(rows, model, table.cursor(name))
+    rows = table.read(where=mine & (pl.col("seq") == table.cursor(name)) & pl.col("version").is_null()).sort("at")
+    return _last(table, rows, model, table.cursor(name))
+
+
+def history(table: Table, model: str, fingerprint: str, environment: str) -> list[Checkpoint]:
+    """Return all checkpoints of a lineage in order, of each seq the one recorded last."""
+    mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
+    rows = table.read(where=mine & pl.col("version").is_null())
+    kept = rows.sort("seq", "at").unique("seq", keep="last", maintain_order=True)
+    return [Checkpoint(**row) for row in kept.iter_rows(named=True)]
+
+
+def skipped(table: Table, stands: Checkpoint, last: int) -> list[Skip]:
+    """Return the last few of the examples that a model could not learn, up to where it stands, in order."""
+    mine = (pl.col("model") == stands.model) & (pl.col("fingerprint") == stands.fingerprint) & (pl.col("skips") > 0)
+    rows = table.read("skipped", where=mine & (pl.col("seq") <= stands.seq) & (pl.col("environment") == stands.environment))
+    found = {skip["seq"]: dict(skip) for skips in rows["skipped"].to_list() for skip in skips or ()}
+    return [found[seq] for seq in sorted(found)[-last:]]
 
 
 def newest(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
@@ -82,14 +117,14 @@ def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> di
     rows = table.read(where=pl.col("seq").is_in(sorted(set(found.values()))) & pl.col("model").is_in(list(found)) & where).sort(
         order
     )
-    return {model: _last(rows.filter(model=model, seq=seq), model, seq) for model, seq in found.items()}
+    return {model: _last(table, rows.filter(model=model, seq=seq), model, seq) for model, seq in found.items()}
 
 
-def _last(rows: pl.DataFrame, model: str, seq: int) -> Checkpoint:
+def _last(table: Table, rows: pl.DataFrame, model: str, seq: int) -> Checkpoint:
     if not rows.height:
         raise MillraceError(
-            f"the state of model {model!r} at seq {seq} is not in the table checkpoints, which was changed by hand; restore the "
-            "tables from a copy"
+            f"the state of model {model!r} at seq {seq} is not in the table checkpoints, which was changed by hand; to build it "
+            f"again from the log, run: millrace replay {table.path.parent.name} {model}"
         )
     return Checkpoint(**rows.row(-1, named=True))
 
@@ -149,22 +184,26 @@ def write_state(dataset: str, data: bytes) -> str:
     return sha256
 
 
-def read_state(dataset: str, sha256: str) -> bytes:
+def read_state(dataset: str, sha256: str, model: str | None = None) -> bytes:
     """Read the state of this name; what is not what was recorded is never loaded.
+
+    Parameters
+    ----------
+    model
+        Whose state it is, for the message; None for the race's.
 
     Raises
     ------
     MillraceError
-        When the file is gone or its content is another.
+        When the file is gone or its content is another; the message names the command that builds it again.
     """
     path = _path(dataset, sha256)
+    repair = " ".join(["to build it again from the log, run: millrace replay", dataset, *([model] if model else [])])
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MillraceError(f"the state {path} is gone; put the file back from a copy") from None
+        raise MillraceError(f"the state {path} is gone; {repair}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise MillraceError(
-            f"the state {path} was changed (its sha256 is {found}) and is not loaded; put the file back from a copy"
-        )
+        raise MillraceError(f"the state {path} was changed (its sha256 is {found}) and is not loaded; {repair}")
     return data

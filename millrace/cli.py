@@ -173,6 +173,30 @@ def run(dataset: str, as_json: bool) -> None:
     _answer(report, as_json)
 
 
+@_command
+@click.argument("dataset")
+@click.argument("model", required=False)
+@click.option("--verify", is_flag=True, help="Change nothing: fold again, and compare with every checkpoint on record.")
+@click.option("--every", is_flag=True, help="In verifying, compare the digest of every checkpoint, whatever it costs.")
+def replay(dataset: str, model: str | None, verify: bool, every: bool, as_json: bool) -> None:
+    """Build a DATASET's models again from the first example of its log; one MODEL, or all.
+
+    A state that was lost comes back; a definition that was changed is accepted, and the model is learned anew.
+
+    \b
+    Example: millrace replay flights recent
+             millrace replay flights --verify
+    """
+    from millrace.replay import replay as rebuild
+    from millrace.replay import verify as prove
+
+    if every and not verify:
+        raise UsageError("--every says which digests are compared; write: --verify --every")
+    with screen.progress() as progress:
+        report = prove(dataset, model, every, progress) if verify else rebuild(dataset, model, progress)
+    _answer(report, as_json)
+
+
 @millrace.command()
 @click.argument("dataset")
 @click.option("--since", help="Only events since this time, such as 2013-01-22 or 2013-01-22T12:00Z.")

@@ -8,31 +8,23 @@ work away.
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-import polars as pl
-
-from millrace import catalog, checkpoints, features, models, state
+from millrace import catalog, checkpoints, examples, models, state
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
+from millrace.learner import Learner, Skip
 from millrace.tables import Table
 
-CHUNK = 10_000
+CHUNK = 50_000
 """Examples in memory at once."""
 COMMIT_EVERY = 200_000
 """Examples between checkpoints of a long fold."""
 
 Progress = Callable[[str, int, int], None]
 """Is told a model, its place, and the head of the log."""
-
-Example = tuple[int, str, datetime, Any, dict[str, Any]]
-"""``seq``, ``event_id``, ``event_time``, ``label``, ``x``."""
 
 
 @dataclass
@@ -43,11 +35,13 @@ class FoldReport:
     model: str
     learned: int = 0
     seq: int = 0
-    skipped: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    suspended: bool = False
     problem: str | None = None
 
     def __str__(self) -> str:
         said = f"{self.model}: learned {self.learned:,}, at seq {self.seq:,}"
+        said += ", suspended" if self.suspended else ""
         if self.skipped:
             first = self.skipped[0]
             said += f", skipped {len(self.skipped):,} (first: seq {first['seq']}, event {first['event_id']!r}: {first['error']})"
@@ -68,6 +62,9 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     ------
     UsageError
         When there is no such dataset or model.
+    MillraceError
+        When its definition is another than the one on record, or its state, or the log, is not what was recorded; the
+        message says what to do.
     """
     dataset = catalog.load(name)
     report = FoldReport(name, model)
@@ -78,24 +75,29 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
         stands = checkpoints.latest(table, model, fingerprint, here)
         try:
             if stands is None:
-                fresh = models.build(dataset, model)
-                checkpoints.begin(table, _checkpoint(dataset, fresh, Checkpoint(model, fingerprint, here, 0, "", "", 0), []))
+                checkpoints.begin(table, fresh(dataset, model, fingerprint))
                 continue
-            report.seq = stands.seq
-            examples = Table(name, "examples")
-            head = examples.cursor("seq")
-            if stands.seq >= head:
+            log = Table(name, "examples")
+            head = log.cursor("seq")
+            report.seq, report.suspended = stands.seq, stands.suspended
+            if stands.seq > head:
+                raise MillraceError(
+                    f"model {model!r} stands at seq {stands.seq}, and the log of {name} ends at {head}: the table examples was "
+                    f"rolled back by hand; to mend it from the tables events and labels, run: millrace replay {name}"
+                )
+            if stands.seq == head or stands.suspended:
                 return report
-            stop = min(head, stands.seq + COMMIT_EVERY)
-            estimator = state.load(checkpoints.read_state(name, stands.sha256))
-            found = _learn(estimator, examples, stands.seq, stop, functools.partial(_tell, progress, model, head))
-            checkpoints.advance(table, _checkpoint(dataset, found.estimator, stands, found.skipped, stop, found.clock))
+            learner = Learner(checkpoints.read_state(name, stands.sha256, model), dataset.task, stands.failing)
+            found = advanced(name, stands, learner, log, min(head, stands.seq + COMMIT_EVERY), head, progress)
+            checkpoints.advance(table, found)
         except ConflictError:
             continue  # another learner was faster: what was learned here is thrown away, and read again
-        report.learned += stop - stands.seq - len(found.skipped)
+        report.learned += found.seq - stands.seq - len(found.skipped)
         report.skipped.extend(found.skipped)
-        report.seq = stop
-        if stop == head:
+        report.seq, report.suspended = found.seq, found.suspended
+        if report.suspended:
+            report.problem = suspension(dataset, found)
+        if report.suspended or report.seq == head:
             return report
 
 
@@ -107,100 +109,48 @@ def fold_alone(name: str, model: str, progress: Progress | None = None) -> FoldR
         return FoldReport(name, model, problem=str(error))
 
 
-@dataclass
-class _Learned:
-    estimator: Any
-    skipped: list[dict[str, Any]]
-    clock: datetime | None
-
-
-def _tell(progress: Progress | None, model: str, head: int, seq: int) -> None:
-    if progress:
-        progress(model, seq, head)
-
-
-def _checkpoint(
-    dataset: Dataset,
-    estimator: Any,
-    parent: Checkpoint,
-    skipped: list[dict[str, Any]],
-    seq: int = 0,
-    clock: datetime | None = None,
-) -> Checkpoint:
+def fresh(dataset: Dataset, model: str, fingerprint: str) -> Checkpoint:
+    """Build a model, store its state, and return its checkpoint at seq 0, not yet recorded."""
+    estimator = models.build(dataset, model)
     data = state.slim(estimator)
     sha256 = checkpoints.write_state(dataset.name, data)
-    return Checkpoint(
-        parent.model, parent.fingerprint, parent.environment, seq, sha256, state.digest(estimator), len(data),
-        [*parent.skipped, *skipped], parent.sha256 or None, clock,
-    )  # fmt: skip
+    digest = state.digest(estimator)
+    return Checkpoint(model, fingerprint, models.environment(), 0, sha256, digest, len(data))
 
 
-def _learn(estimator: Any, table: Table, after: int, upto: int, progress: Callable[[int], Any]) -> _Learned:
-    """Learn the examples after one place up to another, in order, in chunks."""
-    skipped: list[dict[str, Any]] = []
-    clock = None
-    for start in range(after, upto, CHUNK):
-        stop = min(start + CHUNK, upto)
-        rows = read_examples(table, start, stop)
-        clock = rows["clock"][-1]
-        estimator, failed = learn_rows(estimator, as_examples(rows))
-        skipped.extend(failed)
-        progress(stop)
-    return _Learned(estimator, skipped, clock)
+def advanced(
+    name: str, stands: Checkpoint, learner: Learner, log: Table, upto: int, head: int, progress: Progress | None = None
+) -> Checkpoint:
+    """Learn on up to a place of the log, store the state, and return its checkpoint, not yet recorded."""
+    seq, clock = stands.seq, stands.clock
+    already = len(learner.skipped)
+    while seq < upto and not learner.suspended:
+        rows = examples.read(log, seq, min(seq + CHUNK, upto))
+        dealt = learner.learn(examples.as_examples(rows))
+        seq, clock = seq + dealt, rows["clock"][dealt - 1]
+        if progress:
+            progress(stands.model, seq, head)
+    skipped = learner.skipped[already:]
+    return replace(
+        stands,
+        seq=seq,
+        sha256=checkpoints.write_state(name, learner.data),
+        digest=state.digest(learner.estimator),
+        bytes=len(learner.data),
+        skipped=skipped,
+        skips=stands.skips + len(skipped),
+        failing=learner.failing,
+        parent=stands.sha256,
+        clock=clock,
+        version=None,
+        run_id=None,
+    )
 
 
-def read_examples(table: Table, after: int, upto: int) -> pl.DataFrame:
-    """Read the examples after one place of the log up to another, in order, without a gap.
-
-    Raises
-    ------
-    MillraceError
-        When one is missing.
-    """
-    rows = table.read("seq", "event_id", "event_time", "label", "clock", "x", where=pl.col("seq").is_between(after + 1, upto))
-    if rows.height != upto - after or rows["seq"][0] != after + 1 or rows["seq"][-1] != upto or not rows["seq"].is_unique().all():
-        raise MillraceError(
-            f"the log of {table.path.parent.name} is broken between seq {after + 1} and {upto}: {rows.height} examples instead "
-            f"of {upto - after}; the table examples was changed by hand; restore it from a copy"
-        )
-    return rows
-
-
-def as_examples(rows: pl.DataFrame) -> list[Example]:
-    """Turn rows of the log into what a model learns."""
-    xs = features.rows(rows["x"].struct.unnest())
-    return list(zip(*(rows[c].to_list() for c in ("seq", "event_id", "event_time", "label")), xs, strict=True))
-
-
-def learn_rows(estimator: Any, examples: list[Example]) -> tuple[Any, list[dict[str, Any]]]:
-    """Learn examples in order; one on which the model raises is skipped, and the model is as if it had never seen it.
-
-    A failed ``learn_one`` may leave a model half changed. So the model goes back to its last kept state and learns again
-    what it had learned since; then the state before the failure is kept. Each example is learned twice at most.
-    """
-    skipped: list[dict[str, Any]] = []
-    timed = takes_time(estimator)
-    kept, since, at = state.slim(estimator), 0, -1
-    while at < len(examples) - 1:
-        learn_one = estimator.learn_one
-        try:
-            for at, (_, _, event_time, label, x) in enumerate(examples[at + 1 :], at + 1):  # noqa: B007, B020 - where it fails
-                if timed:
-                    learn_one(x, label, t=event_time)
-                else:
-                    learn_one(x, label)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, it skips the example, and says so
-            seq, event_id, *_ = examples[at]
-            skipped.append({"seq": seq, "event_id": event_id, "error": f"{type(error).__name__}: {error}"})
-            estimator, _ = learn_rows(state.load(kept), examples[since:at])
-            kept, since = state.slim(estimator), at + 1
-    return estimator, skipped
-
-
-def takes_time(estimator: Any) -> bool:
-    """Tell whether a model, or a part of it, wants the event's time with an example: takes ``t``, and makes use of it."""
-    parts = [*getattr(estimator, "steps", {}).values(), *getattr(estimator, "transformers", {}).values()]
-    if parts:
-        return any(map(takes_time, parts))
-    learn = getattr(getattr(estimator, "how", None), "update", None) or getattr(estimator, "learn_one", None)
-    return learn is not None and "t" in inspect.signature(learn).parameters
+def suspension(dataset: Dataset, stands: Checkpoint) -> str:
+    """Say that a model is suspended, and what to do."""
+    last = stands.skipped[-1]["error"] if stands.skipped else "see its checkpoint"
+    return (
+        f"suspended at seq {stands.seq:,}, after {stands.failing} examples in a row that it could not learn (the last: {last}); "
+        f"repair it in {dataset.path}, then run: millrace replay {dataset.name} {stands.model}"
+    )

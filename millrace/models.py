@@ -54,13 +54,15 @@ def build(dataset: Dataset, model: str) -> Estimator:
     return estimator
 
 
-def fingerprint(dataset: Dataset, model: str, tables: str) -> str:
+def fingerprint(dataset: Dataset, model: str, tables: str, accept: bool = False) -> str:
     """Return the fingerprint of a model's definition, which is put on record at its first sight.
 
     Parameters
     ----------
     tables
         The identity of one of the dataset's tables: what was checked against others is checked again.
+    accept
+        Put a definition on record that is another than the one there.
 
     Raises
     ------
@@ -73,27 +75,31 @@ def fingerprint(dataset: Dataset, model: str, tables: str) -> str:
     from millrace import exact
 
     key = (tables, dataset.text, model, environment())
-    if key not in _FINGERPRINTS:
+    if key not in _FINGERPRINTS or accept:
         found = exact.fingerprint(build(dataset, model), None)
-        _register(dataset, model, found)
+        _register(dataset, model, found, accept)
         _FINGERPRINTS[key] = found
     return _FINGERPRINTS[key]
 
 
-def _register(dataset: Dataset, model: str, fingerprint: str) -> None:
+def _register(dataset: Dataset, model: str, fingerprint: str, accept: bool) -> None:
     while True:
         table = Table(dataset.name, "definitions")
-        if table.cursor(f"define/{model}"):
-            recorded = table.read("fingerprint", where=pl.col("model") == model)["fingerprint"][-1]
-            if recorded != fingerprint:
+        number = table.cursor(f"define/{model}")
+        if number:
+            here = (pl.col("model") == model) & (pl.col("environment") == environment())
+            recorded = (table.read("fingerprint", where=here)["fingerprint"].to_list() or [None])[-1]
+            if recorded == fingerprint:
+                return
+            if recorded and not accept:
                 raise MillraceError(
                     f"{dataset.path}: model {model!r} is defined otherwise than when it began (fingerprint {fingerprint[:12]}, "
-                    f"on record {recorded[:12]}); give the new definition a name of its own, or put the old one back"
+                    f"on record {recorded[:12]}); give the new definition a name of its own, or put the old one back, or build "
+                    f"the model again from the log: millrace replay {dataset.name} {model}"
                 )
-            return
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "at": now()}
         try:
-            table.append(pl.DataFrame([row]), {f"define/{model}": 1})
+            table.append(pl.DataFrame([row]), {f"define/{model}": number + 1})
         except ConflictError:
             continue
         return

@@ -9,6 +9,7 @@ import polars as pl
 
 from millrace.clock import now
 from millrace.dataset import PRIOR
+from millrace.errors import MillraceError
 from millrace.tables import Table
 
 
@@ -27,12 +28,29 @@ class Promotion:
 
 
 def latest(dataset: str) -> Promotion | None:
-    """Return the last promotion; None while the first champion, ``prior``, reigns."""
+    """Return the last promotion; None while the first champion, ``prior``, reigns.
+
+    Raises
+    ------
+    MillraceError
+        When it is not in its table.
+    """
     table = Table(dataset, "promotions")
     number = table.cursor("promote")
     if not number:
         return None
-    return Promotion(**table.read(where=pl.col("number") == number).row(-1, named=True))
+    rows = table.read(where=pl.col("number") == number)
+    if not rows.height:
+        raise MillraceError(
+            f"promotion {number} of {dataset} is not in the table promotions, which was changed by hand; to run the race again "
+            f"over the log, run: millrace replay {dataset}"
+        )
+    return Promotion(**rows.row(-1, named=True))
+
+
+def history(dataset: str) -> list[Promotion]:
+    """Return all promotions, in order."""
+    return [Promotion(**row) for row in Table(dataset, "promotions").read().iter_rows(named=True)]
 
 
 def champion(dataset: str) -> str:
@@ -42,7 +60,7 @@ def champion(dataset: str) -> str:
 
 
 def record(table: Table, promotions: list[Promotion]) -> None:
-    """Append promotions that are not on record yet.
+    """Append promotions that are newer than those on record.
 
     Raises
     ------
@@ -52,3 +70,13 @@ def record(table: Table, promotions: list[Promotion]) -> None:
     new = [promotion for promotion in promotions if promotion.number > table.cursor("promote")]
     if new:
         table.append(pl.DataFrame([{**vars(promotion), "at": now()} for promotion in new]), {"promote": new[-1].number})
+
+
+def complete(dataset: str, promotions: list[Promotion]) -> None:
+    """Put those promotions back on record that are missing there."""
+    table = Table(dataset, "promotions")
+    there = set(table.read("number")["number"])
+    missing = [promotion for promotion in promotions if promotion.number not in there]
+    if missing:
+        rows = pl.DataFrame([{**vars(promotion), "at": now()} for promotion in missing])
+        table.append(rows, {"promote": max(table.cursor("promote"), missing[-1].number)})

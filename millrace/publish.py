@@ -7,6 +7,7 @@ MLflow is away the tick keeps its work, and publishing is made up for at the nex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,15 @@ def begin(dataset: Dataset) -> None:
             raise RegistryError("; ".join(report.problems))
 
 
-def publish(name: str) -> PublishReport:
+def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
     """Publish the models that are due, set the aliases, and log the metrics of the race.
+
+    Parameters
+    ----------
+    name
+        The dataset.
+    again
+        Models that are due whatever was published of them before.
 
     Raises
     ------
@@ -75,7 +83,7 @@ def publish(name: str) -> PublishReport:
     table = Table(name, "checkpoints")
     try:
         registry = Registry(dataset)
-        newest = checkpoints.published(table, dataset.racing)
+        newest = checkpoints.published(table, [model for model in dataset.racing if model not in again])
         stand = checkpoints.newest(table, dataset.racing)
         new: list[Checkpoint] = []
         for model in stand:
@@ -112,21 +120,23 @@ def _publish_model(
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     version = registry.publish(
         stands.model,
-        checkpoints.read_state(dataset.name, stands.sha256),
+        checkpoints.read_state(dataset.name, stands.sha256, stands.model),
         seq=stands.seq,
         fingerprint=stands.fingerprint,
         sha256=stands.sha256,
         digest=stands.digest,
         run_id=run_id,
         description=_description(dataset, stands, standing),
-        tags={"environment": stands.environment, "clock": write_moment(stands.clock) or "", "skipped": str(len(stands.skipped))},
+        tags={"environment": stands.environment, "clock": write_moment(stands.clock) or "", "skipped": str(stands.skips)},
     )
     return replace(stands, version=version.number, run_id=version.run_id)
 
 
 def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int) -> bool:
-    """Tell whether a state is to be published: the first of its lineage, or a new stretch of the cadence began, or a new
-    champion has no version since its crowning.
+    """Tell whether a state is to be published.
+
+    It is when it is the first of its model or of a new lineage, when a new stretch of the cadence began, or when the model
+    became champion and has no version since.
 
     Parameters
     ----------
@@ -135,8 +145,10 @@ def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, cham
     champion_since
         The seq at which the model became champion; 0 where it is not.
     """
-    if last is None or last.lineage != stands.lineage:
+    if last is None:
         return True
+    if last.lineage != stands.lineage:
+        return stands.seq >= last.seq  # once it has caught up with the one that serves
     if stands.seq <= last.seq or stands.clock is None:
         return False
     return last.clock is None or last.seq < champion_since or _stretch(stands.clock, cadence) > _stretch(last.clock, cadence)
@@ -147,7 +159,7 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
 
 
 def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None) -> str:
-    learned = f"`{stands.model}` after {stands.seq - len(stands.skipped):,} examples of **{dataset.name}** (seq {stands.seq:,}"
+    learned = f"`{stands.model}` after {stands.seq - stands.skips:,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
     scored = (
         f", {dataset.race_loss.name} loss {standing['loss']:.4f} over {standing['labelled']:,} labels"

@@ -194,16 +194,56 @@ def _stands(report: RaceReport, race: Race, seq: int) -> RaceReport:
 def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
     if not cursor:
         return Race()
-    sha256 = standings.read("sha256", where=pl.col("seq") == cursor)["sha256"]
+    sha256 = standings.read("sha256", "at", where=pl.col("seq") == cursor).sort("at")["sha256"]
     try:
-        race: Race = pickle.loads(checkpoints.read_state(dataset.name, sha256[0]))
+        race: Race = pickle.loads(checkpoints.read_state(dataset.name, sha256[-1]))
         return race
     except (MillraceError, IndexError) as error:
-        raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {error}") from error
+        why = (
+            error
+            if isinstance(error, MillraceError)
+            else f"it is not in the table standings, run: millrace replay {dataset.name}"
+        )
+        raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {why}") from error
 
 
-def _run(dataset: Dataset, race: Race, after: int, upto: int) -> tuple[list[Promotion], datetime]:
-    """Score the examples after one place up to another, in order."""
+def rebuild(name: str) -> RaceReport:
+    """Score again from the first example, as far as was scored.
+
+    The promotions that are on record stand, if all are there; else they are made again by the rule.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    """
+    dataset = catalog.load(name)
+    report = RaceReport(name)
+    history = promotions.history(name)
+    whole = len(history) == Table(name, "promotions").cursor("promote")
+    recorded = {promotion.seq: promotion for promotion in history} if whole else None
+    while True:
+        standings, race, promoted = Table(name, "standings"), Race(), list[Promotion]()
+        cursor, clock = standings.cursor("score"), None
+        for after in range(0, cursor, _EXAMPLES_AT_ONCE):
+            found, clock = _run(dataset, race, after, min(after + _EXAMPLES_AT_ONCE, cursor), recorded)
+            promoted.extend(found)
+        if clock is None:
+            return _stands(report, race, cursor)
+        sha256 = checkpoints.write_state(name, pickle.dumps(race, protocol=5))
+        try:
+            promotions.complete(name, promoted)
+            standings.append(_frame(race, cursor, clock, sha256), {"score": cursor})
+        except ConflictError:
+            continue
+        report.scored = cursor
+        return _stands(report, race, cursor)
+
+
+def _run(
+    dataset: Dataset, race: Race, after: int, upto: int, recorded: Mapping[int, Promotion] | None = None
+) -> tuple[list[Promotion], datetime]:
+    """Score the examples after one place up to another, in order; promote by the rule, or as is on record."""
     columns = ("seq", "event_arrival", "label", "clock")
     examples = Table(dataset.name, "examples").read(*columns, where=pl.col("seq").is_between(after + 1, upto))
     said = _said(dataset, examples["event_arrival"])
@@ -212,6 +252,10 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int) -> tuple[list[Prom
         if arrival not in said:
             continue
         race.score(dataset, said[arrival], label)
+        if recorded is not None:
+            if seq in recorded:
+                race.number, race.champion, race.since = recorded[seq].number, recorded[seq].model, 0
+            continue
         challenger = race.challenger(dataset)
         if challenger is None:
             continue
@@ -251,4 +295,4 @@ def standings(name: str) -> list[dict[str, Any]]:
     """Return the rows of the table ``standings`` as they are now, a row a model."""
     table = Table(name, "standings")
     cursor = table.cursor("score")
-    return table.read(where=pl.col("seq") == cursor).to_dicts() if cursor else []
+    return table.read(where=pl.col("seq") == cursor).sort("at").unique("model", keep="last").to_dicts() if cursor else []

@@ -21,6 +21,8 @@ from millrace.ingest import kinds_of_reasons
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
+_SKIPS_SHOWN = 20
+
 
 @dataclass
 class ModelStatus:
@@ -28,7 +30,8 @@ class ModelStatus:
 
     ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
     ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
-    predictions ``empty`` had nothing to say, which costs the most.
+    predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
+    are the last few. A model that is ``suspended`` learns no more.
     """
 
     seq: int = 0
@@ -37,7 +40,9 @@ class ModelStatus:
     digest: str | None = None
     fingerprint: str | None = None
     environment: str | None = None
+    skips: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    suspended: bool = False
     predictions: int = 0
     labelled: int = 0
     empty: int = 0
@@ -136,7 +141,8 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
         one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"))
         if (checkpoint := stand.get(model)) is not None:
             one.seq, one.digest, one.fingerprint = checkpoint.seq, checkpoint.digest, checkpoint.fingerprint
-            one.environment, one.skipped = checkpoint.environment, [dict(skip) for skip in checkpoint.skipped]
+            one.environment, one.skips, one.suspended = checkpoint.environment, checkpoint.skips, checkpoint.suspended
+            one.skipped = checkpoints.skipped(table, checkpoint, _SKIPS_SHOWN) if one.skips else []
         if (version := versions.get(model)) is not None:
             one.version, one.published_seq = version.version, version.seq
         row = standings.get(model)
@@ -155,12 +161,18 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
     for name, model in found.models.items():
         if name not in dataset.racing:
             found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
+        elif model.suspended:
+            found.problems.append(
+                f"model {name!r} is suspended at seq {model.seq:,}: it could learn none of the last examples (the last: "
+                f"{model.skipped[-1]['error']}); repair it in {dataset.path}, then run: millrace replay {found.dataset} {name}"
+            )
         elif model.seq < found.examples:
             found.problems.append(
                 f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"
             )
-        if model.skipped:
-            first = model.skipped[0]
+        if model.skips and not model.suspended:
+            last = model.skipped[-1]
             found.problems.append(
-                f"model {name!r} skipped {len(model.skipped):,} examples (first: event {first['event_id']!r}: {first['error']})"
+                f"model {name!r} skipped {model.skips:,} examples (the last: event {last['event_id']!r}, seq {last['seq']:,}: "
+                f"{last['error']})"
             )

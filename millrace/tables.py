@@ -95,7 +95,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "checkpoints": {
             "seq": whole, "model": text, "fingerprint": text, "environment": text, "sha256": text, "digest": text,
             "bytes": whole, "skipped": pl.List(pl.Struct({"seq": whole, "event_id": text, "error": text})),
-            "parent": text, "clock": time, "version": whole, "run_id": text, "at": time,
+            "skips": whole, "failing": whole, "parent": text, "clock": time, "version": whole, "run_id": text, "at": time,
         },
         "definitions": {"model": text, "fingerprint": text, "text": text, "environment": text, "at": time},
         "promotions": {

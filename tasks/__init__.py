@@ -9,6 +9,7 @@
 | learn: fold | ``tasks.learn`` | ``examples`` | ``checkpoints``, ``definitions`` | River |
 | learn: score | ``tasks.learn`` | ``examples``, ``predictions`` | ``standings``, ``promotions`` | River |
 | learn: publish | ``tasks.learn`` | ``checkpoints``, ``standings`` | MLflow, ``checkpoints`` | MLflow |
+| replay | ``tasks.replay`` | ``examples``, ``predictions`` | ``checkpoints``, ``standings``, MLflow | River |
 | run | ``tasks.run`` | cursors | what the stages write | – |
 
 A task calls one function of ``millrace`` with references (a dataset's name, a model's), never frames or models, and

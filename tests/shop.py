@@ -17,7 +17,7 @@ import orjson
 import polars as pl
 
 from millrace import landing
-from millrace.run import RunReport, run
+from millrace.run import RunReport, pending, run
 from millrace.status import Status, status
 from millrace.tables import Table
 
@@ -100,6 +100,10 @@ class Shop:
     def tick(self) -> RunReport:
         """Make a tick."""
         return run(self.name)
+
+    def pending(self) -> bool:
+        """Tell whether a tick would find anything to do."""
+        return pending(self.name)
 
     def status(self) -> Status:
         """Return where it stands, and check the accounts: every row is somewhere, once."""

@@ -12,8 +12,9 @@ import pytest
 
 from millrace import catalog, features, models, outbox, state, task
 from millrace.dataset import Dataset
+from millrace.examples import as_examples
 from millrace.feed import FeedReport, history, moments, put
-from millrace.fold import as_examples, learn_rows
+from millrace.learner import Learner, learn_until_error
 from millrace.run import pending, run
 from millrace.status import status
 from millrace.tables import Table
@@ -45,6 +46,13 @@ def examples(dataset: Dataset) -> list[Any]:
     )
 
 
+def learned(dataset: Dataset, model: str, rows: list[Any]) -> Any:
+    """A model of the dataset that has learned these examples."""
+    estimator = models.build(dataset, model)
+    assert learn_until_error(estimator, rows) == (len(rows), None), model
+    return estimator
+
+
 def live(dataset: Dataset, every: timedelta, ticks_of: int) -> dict[str, Any]:
     """Let the first rows of history arrive, cut and grouped in this way; return what must not depend on it."""
     stored = some(dataset)
@@ -70,11 +78,13 @@ def test_it_says_what_it_asks(dataset: Dataset) -> None:
 def test_its_models_are_built_exact_and_go_on_after_a_round_trip(dataset: Dataset) -> None:
     rows = examples(dataset)
     for name in dataset.racing:
-        whole, skipped = learn_rows(models.build(dataset, name), rows)
-        assert not skipped, (name, skipped[0])
-        parts = models.build(dataset, name)
+        whole = learned(dataset, name, rows)
+        data = state.slim(models.build(dataset, name))
         for start in range(0, len(rows), 37):
-            parts, _ = learn_rows(state.load(state.slim(parts)), rows[start : start + 37])
+            learner = Learner(data, dataset.task)
+            learner.learn(rows[start : start + 37])
+            data = learner.data
+        parts = state.load(data)
         assert state.difference(whole, parts) is None, name
         xs = [x for *_, x in rows[:20]]
         assert task.predict(whole, dataset.task, xs) == task.predict(parts, dataset.task, xs)
@@ -83,7 +93,7 @@ def test_its_models_are_built_exact_and_go_on_after_a_round_trip(dataset: Datase
 def test_its_predictions_survive_the_table(dataset: Dataset) -> None:
     rows = examples(dataset)
     for name in dataset.racing:
-        model, _ = learn_rows(models.build(dataset, name), rows)
+        model = learned(dataset, name, rows)
         predictions, errors = task.predict(model, dataset.task, [x for *_, x in rows[:50]])
         assert not any(errors), name
         again = task.from_columns(dataset, pl.DataFrame(task.to_columns(dataset, predictions)))
@@ -117,7 +127,6 @@ def test_the_champion_in_mlflow_says_what_was_served(dataset: Dataset) -> None:
     rows = some(dataset).head(30)
     answers = model.predict(rows.select("event_time", *dataset.event.columns).to_pandas())
     log = Table(dataset.name, "examples").read()
-    fresh = models.build(dataset, status(dataset.name).champion or "prior")
-    learned, _ = learn_rows(fresh, as_examples(log))
-    expected, _ = task.predict(learned, dataset.task, features.rows(features.compute(dataset, rows)))
+    champion = learned(dataset, status(dataset.name).champion or "prior", as_examples(log))
+    expected, _ = task.predict(champion, dataset.task, features.rows(features.compute(dataset, rows)))
     assert list(answers["prediction"]) == [task.most_probable(prediction) for prediction in expected]

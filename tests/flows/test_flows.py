@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-FLOWS = ("feed", "infer", "ingest", "learn", "run")
+FLOWS = ("feed", "infer", "ingest", "learn", "replay", "run")
 ORDERS = """
     event  a  10:00  amount=10 country=DE
     event  b  10:01  amount=900 country=FR
@@ -127,6 +127,19 @@ def test_the_flows_do_what_the_functions_do(
         shop.arrive(arriving)
         run("shop")
     assert outcome("shop") == by_flows
+
+
+def test_the_replay_flow_proves_and_fails_where_a_state_is_lost_until_it_is_built_again(flows: Any, shop: Shop) -> None:
+    shop.arrive(ORDERS)
+    run("shop")
+    assert state_of(flows.replay, "shop", verify=True).is_completed()
+    for path in (shop.place / "root" / "shop" / "states").iterdir():
+        path.unlink()
+    shop.arrive("event  d  13:00  amount=700 country=IT\nlabel  d  14:00  false")
+    assert "millrace replay shop" in str(state_of(flows.run, "shop").message)
+    assert state_of(flows.replay, "shop").is_completed()
+    assert state_of(flows.run, "shop").is_completed()
+    assert status("shop").models["logistic"].seq == 4
 
 
 def test_a_run_leaves_its_tasks_and_artifacts_and_a_run_with_nothing_new_starts_none(flows: Any, shop: Shop) -> None:

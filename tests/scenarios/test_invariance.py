@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from millrace import catalog, models, state
-from millrace.fold import as_examples, learn_rows
+from millrace.examples import as_examples
+from millrace.learner import learn_until_error
 from tests.shop import Shop
 
 _EVENT = st.tuples(st.just("event"), st.integers(0, 5), st.integers(0, 90), st.sampled_from([10.0, 30.0, 31.0, 2000.0]))
@@ -76,5 +77,6 @@ def test_a_state_is_the_same_in_processes_of_other_hash_seeds(shop: Shop, seed: 
     shop.arrive("\n".join(f"label  {i}  11:{i:02d}  {'true' if i % 3 else 'false'}" for i in range(40)))
     code = "from millrace.run import run; run('shop')"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": seed})
-    here, _ = learn_rows(models.build(catalog.load("shop"), "logistic"), as_examples(shop.table("examples")))
+    here = models.build(catalog.load("shop"), "logistic")
+    assert learn_until_error(here, as_examples(shop.table("examples"))) == (40, None)
     assert shop.digests()["logistic"] == (40, state.digest(here))

@@ -1,0 +1,125 @@
+"""Is what was recorded what the log gives, and can what was lost be built again?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millrace import checkpoints
+from millrace.errors import MillraceError, UsageError
+from millrace.replay import replay, verify
+from millrace.tables import Table
+from tests.shop import Shop
+
+TABLE = """
+    event  a{0}  1{0}:00  amount=30
+    event  b{0}  1{0}:01  amount=40 country=FR
+    label  a{0}  1{0}:30  true
+    label  b{0}  1{0}:31  false
+"""
+
+
+@pytest.fixture
+def lived(shop: Shop) -> Shop:
+    """The shop after five ticks."""
+    for hour in range(5):
+        shop.arrive(TABLE.format(hour))
+        shop.tick()
+    return shop
+
+
+def state_of(shop: Shop, model: str) -> Path:
+    """The file of a model's newest state."""
+    found = checkpoints.newest(Table("shop", "checkpoints"), [model])[model]
+    return shop.place / "root" / "shop" / "states" / f"{found.sha256}.pkl"
+
+
+def test_every_checkpoint_is_what_the_log_gives(lived: Shop) -> None:
+    report = verify("shop", every=True)
+    assert report.problems == []
+    assert [(one.model, one.examples, one.checkpoints, one.compared) for one in report.proofs] == [
+        ("prior", 10, 6, 6),
+        ("logistic", 10, 6, 6),
+    ]
+
+
+def test_the_first_checkpoint_that_differs_is_named(lived: Shop) -> None:
+    table = Table("shop", "checkpoints")
+    rows = checkpoints.newest(table, ["logistic"])["logistic"]
+    checkpoints.advance(table, checkpoints.Checkpoint(**{**vars(rows), "digest": "0" * 64}))
+    report = verify("shop", "logistic")
+    assert f"the first difference is at seq 10: its checkpoint has digest {'0' * 64}, the log gives {rows.digest}" in str(report)
+    assert report.problems
+
+
+@pytest.mark.parametrize("harm", ["gone", "torn"])
+def test_a_state_that_is_lost_is_named_and_built_again_by_replay(lived: Shop, harm: str) -> None:
+    path = state_of(lived, "logistic")
+    path.unlink() if harm == "gone" else path.write_bytes(path.read_bytes()[:100])
+    before = lived.digests()
+    lived.arrive(TABLE.format(5))
+    report = lived.tick()
+    assert [problem for problem in report.problems if "millrace replay shop logistic" in problem]
+    assert lived.status().models["logistic"].seq == 10  # never silently from zero
+    rebuilt = replay("shop", "logistic")
+    assert rebuilt.problems == []
+    assert lived.digests()["logistic"][0] == 12
+    assert verify("shop", every=True).problems == []
+    assert lived.digests()["prior"] != before["prior"]
+
+
+def test_a_rebuilt_model_is_the_same_to_the_last_bit(lived: Shop) -> None:
+    before = lived.digests()
+    rebuilt = replay("shop")
+    assert rebuilt.same == {"prior": True, "logistic": True}
+    assert lived.digests() == before
+
+
+def test_the_race_is_built_again_with_the_promotions_on_record(lived: Shop) -> None:
+    before = lived.status()
+    for path in (lived.place / "root" / "shop" / "states").iterdir():
+        path.unlink()
+    replay("shop")
+    after = lived.status()
+    assert after.champion == before.champion
+    assert {name: model.loss for name, model in after.models.items()} == {n: m.loss for n, m in before.models.items()}
+    lived.arrive(TABLE.format(5))
+    assert lived.tick().problems == []
+
+
+def test_a_changed_definition_is_refused_and_accepted_by_replay(lived: Shop) -> None:
+    lived.change("linear_model.LogisticRegression()", "linear_model.LogisticRegression(l2=0.1)")
+    lived.arrive(TABLE.format(5))
+    assert "build the model again from the log: millrace replay shop logistic" in lived.tick().problems[0]
+    old = lived.status().models["logistic"]
+    assert old.seq == 10
+    replay("shop", "logistic")
+    new = lived.status().models["logistic"]
+    assert (new.seq, new.fingerprint != old.fingerprint, new.version != old.version) == (12, True, True)
+    lived.arrive(TABLE.format(6))
+    assert lived.tick().problems == []
+    assert verify("shop", every=True).problems == []
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "standings", "promotions"])
+def test_a_table_that_was_rolled_back_by_hand_is_named_and_made_again_by_replay(lived: Shop, name: str) -> None:
+    from deltalake import DeltaTable
+
+    before = lived.status()
+    assert before.champion == "logistic"
+    table = DeltaTable(str(lived.place / "root" / "shop" / name))
+    table.restore(max(table.version() - 3, 0))
+    lived.arrive(TABLE.format(5))
+    with pytest.raises(MillraceError, match="millrace replay shop"):
+        raise MillraceError("; ".join(lived.tick().problems))
+    assert replay("shop").problems == []
+    assert lived.tick().problems == []
+    after = lived.status()
+    assert (after.champion, after.models["logistic"].seq) == ("logistic", 12)
+    assert verify("shop", every=True).problems == []
+
+
+def test_a_model_that_is_not_there_is_answered_with_those_that_are(lived: Shop) -> None:
+    with pytest.raises(UsageError, match="did you mean 'logistic'"):
+        replay("shop", "logistics")
