@@ -173,7 +173,9 @@ def write_state(dataset: str, data: bytes) -> str:
     """Write a state, whole or not at all; return its sha256, which is its name."""
     sha256 = hashlib.sha256(data).hexdigest()
     path = _path(dataset, sha256)
-    if not path.exists():
+    if path.exists():
+        os.utime(path)  # as good as new: maintenance removes what is old and named by nothing
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}.tmp")
         with aside.open("wb") as file:

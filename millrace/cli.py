@@ -10,6 +10,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,7 @@ import orjson
 
 from millrace import catalog, screen
 from millrace.clock import parse_duration, parse_moment, write_moment
-from millrace.errors import MillraceError, UsageError, unknown
+from millrace.errors import InexactModelWarning, MillraceError, UsageError, unknown
 
 
 class _Commands(click.Group):
@@ -197,6 +198,20 @@ def replay(dataset: str, model: str | None, verify: bool, every: bool, as_json: 
     _answer(report, as_json)
 
 
+@_command
+@click.argument("dataset")
+@click.option("--keep", default="30d", show_default=True, help="How long files that were taken in are kept: 12h, 30d, 8w.")
+def maintain(dataset: str, keep: str, as_json: bool) -> None:
+    """Join a DATASET's small files, and remove what nothing needs any more; a tick does it, too, when there are many.
+
+    \b
+    Example: millrace maintain flights --keep 60d
+    """
+    from millrace.maintain import maintain as stage
+
+    _answer(stage(dataset, parse_duration(keep)), as_json)
+
+
 @millrace.command()
 @click.argument("dataset")
 @click.option("--since", help="Only events since this time, such as 2013-01-22 or 2013-01-22T12:00Z.")
@@ -255,6 +270,7 @@ def demo() -> None:
 
 def main() -> None:
     """Run the command line, and turn every error into a message and an exit code."""
+    warnings.showwarning = _warn
     try:
         code = millrace.main(standalone_mode=False)
     except click.exceptions.NoSuchOption as error:
@@ -279,6 +295,13 @@ def main() -> None:
             raise
         code = _fail(f"unexpected {type(error).__name__}: {error}; this is a fault in millrace; PYTHONDEVMODE=1 shows where", 1)
     sys.exit(code or 0)
+
+
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
+    where = "" if issubclass(category, InexactModelWarning) else f" ({filename}:{lineno})"
+    click.echo(f"millrace: warning: {message}{where}", err=True)
 
 
 def _fail(message: str, code: int) -> int:

@@ -37,7 +37,7 @@ class Labels:
     ----------
     window
         How long an event waits for its label, on the clock of the data. A label that arrives later is kept as a
-        correction and not learned. None waits for ever.
+        correction and not learned. None waits as long as the event's id is known (the dataset's ``id_horizon``).
     id, label, time, source
         What the files call the event's id, the value, the time at which it became known, and where it came from
         (``natural`` where the column is absent, or ``human``).
@@ -111,6 +111,9 @@ class Dataset:
         For writers that cannot rename into place: a file is taken when it has not changed for so long.
     future
         An event's time may be so far ahead of the moment at which its file was received.
+    id_horizon
+        Ids are unique within so long a time, on the clock of the data: an event of the same id within it is the same
+        event again, a later one is another. None is for ever, and the index of ids then grows with every event.
 
     Raises
     ------
@@ -133,6 +136,7 @@ class Dataset:
     history: str | Path | Callable[[], pl.DataFrame] | None = None
     settle: timedelta | None = None
     future: timedelta = timedelta(days=1)
+    id_horizon: timedelta | None = timedelta(days=90)
     name: str = field(default="", init=False)
     path: Path = field(default=Path(), init=False)
     text: str = field(default="", init=False, repr=False)
@@ -147,6 +151,7 @@ class Dataset:
         for name in ("every", "cadence"):
             if getattr(self, name) <= timedelta(0):
                 raise DatasetError(f"{name}: {getattr(self, name)!r} must be longer than nothing")
+        self._check_horizon()
         if not self.features:
             raise DatasetError("features is empty; pass raw columns on with pl.col('name')")
         for expression in self.features:
@@ -155,6 +160,16 @@ class Dataset:
         for expectation in self.expect:
             if not isinstance(expectation, Expectation):
                 raise DatasetError(f"expect holds {expectation!r}; write expect.column_values_to_not_be_null('name')")
+
+    def _check_horizon(self) -> None:
+        horizon, window = self.id_horizon, self.labels.window
+        if horizon is not None and horizon <= timedelta(0):
+            raise DatasetError(f"id_horizon: {horizon!r} must be longer than nothing; None is for ever")
+        if horizon is not None and window is not None and window > horizon:
+            raise DatasetError(
+                f"labels: window={window!r} is longer than id_horizon={horizon!r}, after which an id is another event's; "
+                f"a shorter window, or id_horizon={window!r} or more, would be right"
+            )
 
     def _check_label(self) -> None:
         dtype = self.label_column.dtype

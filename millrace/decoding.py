@@ -247,12 +247,15 @@ def completed(frame: pl.DataFrame, text: bytes, line: Callable[[int], bytes]) ->
                 with contextlib.suppress(orjson.JSONEncodeError):  # deeper than orjson writes
                     written[c][i] = orjson.dumps(value[c]).decode()
     for c, texts in written.items():
+        if not texts:
+            continue
         column, places = frame.get_column(c), pl.Series(list(texts), dtype=pl.Int64)
         first = _bracketed(column.gather(places))  # of a key that is doubled, the first value counts
         new = pl.Series(list(texts.values()), dtype=pl.String).filter(first)
         frame = frame.with_columns(column.clone().scatter(places.filter(first), new))
     missing = pl.Series("@missing", [list(names) for names in absences], pl.List(pl.String))
-    return frame.with_columns(missing.gather(codes))
+    every = missing.new_from_index(0, height) if len(absences) == 1 else missing.gather(codes)
+    return frame.with_columns(every)
 
 
 def _bracketed(column: pl.Series) -> pl.Series:

@@ -26,6 +26,10 @@ class RegistryError(MillraceError):
     """MLflow did not answer or refused. The tick keeps its work; publishing is made up for later."""
 
 
+class InexactModelWarning(UserWarning):
+    """A part of a model is not exact: folded again, elsewhere, it may differ in the last bit."""
+
+
 def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:
     """Make the error for a name that does not exist.
 

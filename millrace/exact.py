@@ -13,8 +13,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from millrace import state, substitute_trees  # noqa: F401  (enters the trees among the substitutes)
+from millrace import state, substitute_draws, substitute_trees  # noqa: F401  (entered among the substitutes)
 from millrace.errors import MillraceError
+from millrace.inexact import doubts as doubts
+from millrace.inexact import walk
 from millrace.substitutes import exact as exact
 
 
@@ -48,8 +50,10 @@ def build(function: Callable[[], Any], name: str) -> Any:
         )
     path = state.difference(model, again)
     if path is not None:
+        unseeded = [part for way, part, _ in walk(model) if path.startswith(way) and getattr(part, "seed", 0) is None]
         raise MillraceError(
             f"model {name!r} is built differently each time: an unseeded random generator in {path}; give it a seed"
+            + (f": {type(unseeded[0]).__name__}(…, seed=1)" if unseeded else "")
         )
     model = exact(model)
     try:

@@ -133,11 +133,8 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     report.champion, report.versions = lineup["champion"], {m: number for m, (number, *_) in lineup["versions"].items()}
     xs = features.rows(rows["x"].struct.unnest())
     with WaitingRoom(dataset.name) as room:
-        answers = room.labels(rows["event_id"]).group_by("event_id").agg(pl.col("arrival").min().alias("answer"))
-    marked = rows.select("arrival", "event_id", "event_time").join(answers, on="event_id", how="left", maintain_order="left")
-    base = marked.select(
-        "arrival", "event_id", "event_time", (pl.col("answer") < pl.col("arrival")).fill_null(False).alias("answered")
-    )
+        answered = pl.col("arrival").is_in(room.answered(cursor, upto).implode()).alias("answered")
+    base = rows.select("arrival", "event_id", "event_time", answered)
     said = [
         _said_by(dataset, model, version, base, xs, lineup["champion"], report) for model, version in lineup["versions"].items()
     ]

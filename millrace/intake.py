@@ -7,6 +7,8 @@ whole table, which are told of the batch).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +17,12 @@ from typing import Any
 import polars as pl
 
 from millrace import tables
-from millrace.casting import UTC_MICROSECONDS, Id, cast
+from millrace.casting import UTC_MICROSECONDS, Id, Moment, cast
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError
-from millrace.landing import TakenFile
-from millrace.reading import read
+from millrace.identity import judge
+from millrace.landing import KINDS, TakenFile
+from millrace.reading import Reading, read
 from millrace.schema import Column
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -40,13 +43,16 @@ class Parsed:
 class _Batch:
     """What is collected while a batch's files are read, in order."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, first: int) -> None:
         self.dataset = dataset
+        self.columns = _columns(dataset)
         self.schemas = tables.schemas(dataset)
-        self.good: dict[str, list[pl.DataFrame]] = {"events": [], "labels": []}
+        self.next = first
+        self.unjudged: dict[str, dict[pl.DataType, list[pl.DataFrame]]] = {kind: {} for kind in KINDS}
         self.bad: list[pl.DataFrame] = []
         self.files: list[dict[str, Any]] = []
-        self.readings: dict[int, tuple[Any, int, TakenFile]] = {}
+        self.readings: dict[int, tuple[Reading, int, TakenFile]] = {}
+        self.nonfinite: Counter[int] = Counter()
 
     def quarantine(self, kind: str, rows: pl.DataFrame) -> None:
         """Quarantine rows (``arrival``, ``file``, ``line``, ``event_id``, ``reasons``), with their bytes as they came."""
@@ -61,33 +67,44 @@ class _Batch:
         )
         self.bad.append(stamped.select(pl.col(name).cast(dtype) for name, dtype in self.schemas["quarantine"].items()))
 
-    def read(self, file: TakenFile, first: int) -> int:
-        """Read one file whose first row has this arrival number; return how many rows it has."""
-        columns, latest = _columns(self.dataset, file)
-        reading = read(file.name, file.data, list(columns))
+    def read(self, file: TakenFile) -> None:
+        """Read the rows of a file, which get the next arrival numbers."""
+        first, columns = self.next, list(self.columns[file.kind])
+        reading = read(file.name, file.data, columns)
+        self.next += reading.total
         self.readings[file.number] = (reading, first, file)
         place = [
             (pl.col("@position") + first).alias("arrival"),
             pl.lit(file.number, dtype=pl.Int64).alias("file"),
             pl.col("@line").alias("line"),
         ]
-        unread = reading.bad.select(*place, "raw", pl.concat_list("reason").alias("reasons"))
-        self._keep(file, unread.with_columns(kind=pl.lit(file.kind), event_id=pl.lit(None, dtype=pl.String)))
-        found = cast(reading.rows, columns, latest)
-        id = pl.col(next(iter(columns))).cast(pl.String, strict=False).alias("event_id")
-        lines = reading.rows.select("@position", "@line")
-        wrong = found.bad.join(reading.rows.select("@position", "@line", id), on="@position").sort("@position")
-        self.quarantine(file.kind, wrong.select(*place, "event_id", pl.col("@reasons").alias("reasons")))
-        right = found.good.join(lines, on="@position").sort("@position")
-        self.good[file.kind].append(right.select(*place, *_stored(self.dataset, file.kind)))
+        if reading.bad.height:
+            unread = reading.bad.select(*place, "raw", pl.concat_list("reason").alias("reasons"))
+            self._keep(file, unread.with_columns(kind=pl.lit(file.kind), event_id=pl.lit(None, dtype=pl.String)))
+        latest = pl.lit(file.received + self.dataset.future, dtype=UTC_MICROSECONDS)
+        rows = reading.rows.select(*place, missing="@missing", latest=latest, raw=pl.struct(columns))
+        self.unjudged[file.kind].setdefault(rows.schema["raw"], []).append(rows)
         self.files.append(
             {
                 "number": file.number, "name": file.name, "kind": file.kind, "sha256": file.sha256,
                 "bytes": len(file.data), "modified": file.modified, "received": file.received,
-                "first_arrival": first, "rows": reading.total, "nonfinite": found.nonfinite, "extra": reading.extra,
+                "first_arrival": first, "rows": reading.total, "extra": reading.extra,
             }
         )  # fmt: skip
-        return reading.total
+
+    def cast(self, kind: str) -> pl.DataFrame:
+        """Return the rows of a kind that fit, as they are stored, in order of arrival; files of the same types at once."""
+        good = [pl.DataFrame(schema=self.schemas[kind]).drop("clock", "correction", strict=False)]
+        columns = self.columns[kind]
+        id = pl.col("raw").struct.field(next(iter(columns))).cast(pl.String, strict=False).alias("event_id")
+        for frames in self.unjudged[kind].values():
+            rows = pl.concat(frames, rechunk=len(frames) > 1)
+            found = cast(rows, columns)
+            self.quarantine(kind, found.bad.select("arrival", "file", "line", id, "reasons"))
+            good.append(found.good.select(_stored(self.dataset, kind, good[0].columns)))
+            of_files = rows.select("file", nonfinite=found.nonfinite).filter(pl.col("nonfinite") > 0)
+            self.nonfinite.update(dict(of_files.group_by("file").sum().iter_rows()))
+        return pl.concat(good).sort("arrival")
 
 
 def parse(
@@ -106,54 +123,45 @@ def parse(
     docs
         Where Great Expectations' Data Docs go, if they are wanted.
     """
-    batch = _Batch(dataset)
-    total = 0
+    batch = _Batch(dataset, first)
     for file in files:
-        total += batch.read(file, first + total)
-    events, notes = _expected(batch, docs)
-    events = _first_of_each(batch, events, room, first)
-    labels = _changes(batch, room, first)
-    events, labels, clock = _clocked(events, labels, clock)
+        batch.read(file)
+    events, notes = _expected(batch, batch.cast("events"), docs)
+    found = judge(events, batch.cast("labels"), room, first, clock, dataset.id_horizon)
+    if found.again.height:
+        _compare(batch, found.again, events)
+    labels = found.labels.with_columns(pl.col("label_source").fill_null("natural"))
     quarantine = pl.concat(batch.bad) if batch.bad else pl.DataFrame(schema=batch.schemas["quarantine"])
-    accounts = _accounts(batch, events, labels, quarantine, notes, clock)
-    return Parsed(accounts, events, labels, quarantine, total, clock)
+    accounts = _accounts(batch, found.events, labels, quarantine, notes, found.clock)
+    return Parsed(accounts, found.events, labels, quarantine, batch.next - first, found.clock)
 
 
-def _columns(dataset: Dataset, file: TakenFile) -> tuple[dict[str, Column], dict[str, datetime]]:
-    """Return a file's columns, as the file calls them, the id first; and the latest times allowed."""
-    latest = file.received + dataset.future
-    time = Column(pl.Datetime, null=False)
-    if file.kind == "events":
-        event = dataset.event
-        return {event.id: Id(pl.String, null=False), event.time: time, **event.columns}, {event.time: latest}
-    names = dataset.labels
-    label = dataset.label_column
+def _columns(dataset: Dataset) -> dict[str, dict[str, Column]]:
+    """Return the columns of a kind of file, as the files call them, the id first."""
+    event, names, label = dataset.event, dataset.labels, dataset.label_column
+    id, time = Id(pl.String, null=False), Moment(pl.Datetime, null=False)
     value = Column(label.dtype, null=False, between=label.between, known=label.known)
     source = Column(pl.String, required=False, known=("natural", "human"))
-    return {names.id: Id(pl.String, null=False), names.label: value, names.time: time, names.source: source}, {names.time: latest}
+    return {
+        "events": {event.id: id, event.time: time, **event.columns},
+        "labels": {names.id: id, names.label: value, names.time: time, names.source: source},
+    }
 
 
-def _stored(dataset: Dataset, kind: str) -> list[pl.Expr]:
-    """Return what is stored of a good row, as the tables call it."""
-    event, label = dataset.event, dataset.labels
+def _stored(dataset: Dataset, kind: str, order: Sequence[str]) -> list[pl.Expr]:
+    """Return what is stored of a good row, as its table calls it."""
+    event, label, value = dataset.event, dataset.labels, pl.col("value").struct
     if kind == "events":
-        id_and_time = [pl.col(event.id).alias("event_id"), pl.col(event.time).alias("event_time")]
-        return [*id_and_time, pl.struct(*event.columns).alias("raw")]
-    renamed = {label.id: "event_id", label.label: "label", label.time: "label_time", label.source: "label_source"}
-    return [pl.col(theirs).alias(ours) for theirs, ours in renamed.items()]
+        named = {"event_id": value.field(event.id), "event_time": value.field(event.time)}
+        named["raw"] = pl.struct(value.field(name) for name in event.columns)
+    else:
+        theirs = {"event_id": label.id, "label": label.label, "label_time": label.time, "label_source": label.source}
+        named = {ours: value.field(name) for ours, name in theirs.items()}
+    return [named.get(name, pl.col(name)).alias(name) for name in order]
 
 
-def _all(batch: _Batch, kind: str) -> pl.DataFrame:
-    """Return the good rows of all files of a kind, in order of arrival."""
-    if batch.good[kind]:
-        return pl.concat(batch.good[kind])
-    stored = batch.schemas[kind]
-    return pl.DataFrame(schema={name: dtype for name, dtype in stored.items() if name not in ("clock", "correction")})
-
-
-def _expected(batch: _Batch, docs: Path | None) -> tuple[pl.DataFrame, list[str]]:
+def _expected(batch: _Batch, events: pl.DataFrame, docs: Path | None) -> tuple[pl.DataFrame, list[str]]:
     """Hold events against the dataset's expectations; return the good ones, and what was found of the whole batch."""
-    events = _all(batch, "events")
     if not batch.dataset.expect or not events.height:
         return events, []
     from millrace import expectations
@@ -172,29 +180,21 @@ def _expected(batch: _Batch, docs: Path | None) -> tuple[pl.DataFrame, list[str]
     return events, findings.batch
 
 
-def _first_of_each(batch: _Batch, events: pl.DataFrame, room: WaitingRoom, first: int) -> pl.DataFrame:
-    """Keep the first event of each id; the same again is a duplicate, another of the same id is quarantined."""
-    known = room.events(events["event_id"], before=first)
-    earliest = events.group_by("event_id").agg(pl.col("arrival").min().alias("first"))
-    firsts = earliest.join(known.select("event_id", pl.col("arrival").alias("known")), on="event_id", how="left")
-    firsts = firsts.select("event_id", pl.coalesce("known", "first").alias("first"))
-    judged = events.join(firsts, on="event_id", maintain_order="left")
-    again = judged.filter(pl.col("arrival") != pl.col("first"))
-    if again.height:
-        content = ("event_time", "raw")
-        here = events.select(pl.col("arrival").alias("first"), "file", "line", *content)
-        stored = pl.concat([here, _taken_before(batch, again["first"], here)])
-        pair = again.join(stored, on="first", suffix=":first", maintain_order="left")
-        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}:first")) for name in content)
-        why = pl.format(
-            "event_id '{}' was taken in before with other content, line {} of file {}; the first stands",
-            "event_id",
-            "line:first",
-            "file:first",
-        )
-        other = pair.filter(~same).select("arrival", "file", "line", "event_id", pl.concat_list(why).alias("reasons"))
-        batch.quarantine("events", other)
-    return judged.filter(pl.col("arrival") == pl.col("first")).drop("first")
+def _compare(batch: _Batch, again: pl.DataFrame, here: pl.DataFrame) -> None:
+    """Quarantine the events whose id has an event of other content; the same again is a duplicate."""
+    content = ("event_time", "raw")
+    at_hand = here.select(pl.col("arrival").alias("first"), "file", "line", *content)
+    stored = pl.concat([at_hand, _taken_before(batch, again["first"], at_hand)])
+    pair = again.join(stored, on="first", suffix=":first", maintain_order="left")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}:first")) for name in content)
+    why = pl.format(
+        "event_id '{}' was taken in before with other content, line {} of file {}; the first stands",
+        "event_id",
+        "line:first",
+        "file:first",
+    )
+    other = pair.filter(~same).select("arrival", "file", "line", "event_id", pl.concat_list(why).alias("reasons"))
+    batch.quarantine("events", other)
 
 
 def _taken_before(batch: _Batch, arrivals: pl.Series, here: pl.DataFrame) -> pl.DataFrame:
@@ -205,34 +205,6 @@ def _taken_before(batch: _Batch, arrivals: pl.Series, here: pl.DataFrame) -> pl.
     return rows.with_columns(tables.as_struct(rows, "raw", here.schema["raw"]))
 
 
-def _changes(batch: _Batch, room: WaitingRoom, first: int) -> pl.DataFrame:
-    """Keep each id's first label, and later ones of another value as corrections; the same value again is a duplicate."""
-    labels = _all(batch, "labels")
-    known = room.labels(labels["event_id"], before=first).group_by("event_id", maintain_order=True).agg(pl.col("value").last())
-    text = pl.col("label").cast(pl.String)
-    before = pl.coalesce(text.shift(1).over("event_id"), "value")
-    judged = labels.join(known, on="event_id", how="left", maintain_order="left").with_columns(
-        before.alias("before"), text.alias("text")
-    )
-    kept = judged.filter(pl.col("before").is_null() | (pl.col("before") != pl.col("text")))
-    correction = pl.col("before").is_not_null().alias("correction")
-    return kept.with_columns(correction, pl.col("label_source").fill_null("natural")).drop("before", "text", "value")
-
-
-def _clocked(
-    events: pl.DataFrame, labels: pl.DataFrame, clock: datetime | None
-) -> tuple[pl.DataFrame, pl.DataFrame, datetime | None]:
-    """Add the data's clock to each row: the largest time of all accepted rows up to it."""
-    times = pl.concat([events.select("arrival", time="event_time"), labels.select("arrival", time="label_time")]).sort("arrival")
-    running = pl.col("time").cum_max()
-    if clock is not None:
-        running = pl.max_horizontal(running, pl.lit(clock, dtype=UTC_MICROSECONDS))
-    clocks = times.select("arrival", running.alias("clock"))
-    events = events.join(clocks, on="arrival", maintain_order="left")
-    labels = labels.join(clocks, on="arrival", maintain_order="left")
-    return events, labels, clocks["clock"][-1] if clocks.height else clock
-
-
 def _accounts(
     batch: _Batch, events: pl.DataFrame, labels: pl.DataFrame, quarantine: pl.DataFrame, notes: list[str], clock: datetime | None
 ) -> pl.DataFrame:
@@ -241,6 +213,7 @@ def _accounts(
         of_events, of_labels, bad = (count.get(row["number"], 0) for count in counts)
         row["good"] = of_events + of_labels
         row["quarantined"] = bad
+        row["nonfinite"] = batch.nonfinite[row["number"]]
         row["duplicates"] = row["rows"] - row["good"] - bad
         row["notes"] = notes if row is batch.files[-1] else []
         row["clock"] = clock

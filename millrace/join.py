@@ -55,12 +55,14 @@ def join(name: str) -> JoinReport:
         if cursor >= inferred:
             return report
         upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
-        found, early, late = _possible(dataset, cursor, upto)
+        found, early, late, clock = _possible(dataset, cursor, upto)
         seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
+        after = {"join": upto, "seq": report.seq + found.height, "late": examples.cursor("late") + late}
+        after |= {} if clock is None else {"clock": clock}  # up to where the index of ids may forget
         try:
             if early.height and quarantine.cursor("join") < upto:
                 quarantine.append(early, {"join": upto})
-            examples.append(found.with_columns(seq), {"join": upto, "seq": report.seq + found.height})
+            examples.append(found.with_columns(seq), after)
         except ConflictError:
             continue  # another learner joined these arrivals: read again
         report.examples += found.height
@@ -71,46 +73,38 @@ def join(name: str) -> JoinReport:
             return report
 
 
-def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
     """Find what the arrivals after one up to another make possible.
 
     Returns
     -------
-    DataFrame, DataFrame, int
-        The examples in order of their place; the rows for quarantine; how many labels came after the window.
+    DataFrame, DataFrame, int, int
+        The examples in order of their place; the rows for quarantine; how many labels came after the window; the data's
+        clock at the last of these arrivals, in microseconds.
     """
-    here = pl.col("arrival").is_between(after + 1, upto)
-    label_ids = Table(dataset.name, "labels").read("event_id", where=here)["event_id"]
-    event_ids = Table(dataset.name, "features").read("event_id", where=here)["event_id"]
     with WaitingRoom(dataset.name) as room:
-        labels = room.labels(pl.concat([label_ids, event_ids]), before=upto + 1)
-        events = room.events(labels["event_id"].unique(maintain_order=True), before=upto + 1)
-    pairs = labels.join(events.rename({"arrival": "event_arrival"}), on="event_id").with_columns(
-        place=pl.max_horizontal("arrival", "event_arrival")
-    )
+        found, clock = room.pairs(after, upto), room.clock(upto)
+    pairs = found.with_columns(place=pl.max_horizontal("arrival", "event_arrival"))
     is_new = pl.col("place") > after
     precedes = pl.col("label_time") < pl.col("event_time")
     window = dataset.labels.window
     is_late = pl.lit(False) if window is None else pl.col("clock") > pl.col("event_time") + window
-    accepted = pairs.filter(~precedes & ~is_late).sort("arrival").unique("event_id", keep="first", maintain_order=True)
+    accepted = pairs.filter(~precedes & ~is_late).sort("arrival").unique("event_arrival", keep="first", maintain_order=True)
     accepted = accepted.filter(is_new).sort("place")
     early = pairs.filter(precedes & is_new).sort("arrival")
     late = pairs.filter(~precedes & is_late & is_new).height
-    return _examples(dataset, accepted), _quarantined(early, dataset), late
+    return _examples(dataset, accepted), _quarantined(early, dataset), late, clock
 
 
 def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
     of_labels, of_events = at_arrivals(accepted["arrival"]), at_arrivals(accepted["event_arrival"])
     labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=of_labels)
     x = Table(dataset.name, "features").read("arrival", "clock", "x", where=of_events)
-    pairs = accepted.drop("clock", "value").rename({"arrival": "label_arrival"})
+    pairs = accepted.rename({"arrival": "label_arrival", "clock": "label_clock"})
     pairs = pairs.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
-    pairs = pairs.join(x.drop("clock").rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
-    clock = accepted.select(pl.col("arrival").alias("label_arrival"), "event_arrival", pl.col("clock").alias("label_clock"))
-    clock = clock.join(x.select(pl.col("arrival").alias("event_arrival"), "clock"), on="event_arrival", maintain_order="left")
-    at_place = clock.select("label_arrival", pl.max_horizontal("label_clock", "clock").alias("clock"))
-    pairs = pairs.join(at_place, on="label_arrival", maintain_order="left")
-    return pairs.rename({"place": "arrival"}).with_columns(weight=pl.lit(1.0))
+    pairs = pairs.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
+    at_place = pl.max_horizontal("label_clock", "clock").alias("clock")
+    return pairs.rename({"place": "arrival"}).with_columns(at_place, weight=pl.lit(1.0))
 
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+import warnings
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from millrace import task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
-from millrace.errors import ConflictError, MillraceError, unknown
+from millrace.errors import ConflictError, InexactModelWarning, MillraceError, unknown
 from millrace.tables import Table
 
 if TYPE_CHECKING:
@@ -76,13 +77,16 @@ def fingerprint(dataset: Dataset, model: str, tables: str, accept: bool = False)
 
     key = (tables, dataset.text, model, environment())
     if key not in _FINGERPRINTS or accept:
-        found = exact.fingerprint(build(dataset, model), None)
-        _register(dataset, model, found, accept)
+        estimator = build(dataset, model)
+        found, doubts = exact.fingerprint(estimator, None), exact.doubts(estimator)
+        for doubt in doubts:
+            warnings.warn(f"{dataset.path}: model {model!r} is not exact: {doubt}", InexactModelWarning, stacklevel=2)
+        _register(dataset, model, found, doubts, accept)
         _FINGERPRINTS[key] = found
     return _FINGERPRINTS[key]
 
 
-def _register(dataset: Dataset, model: str, fingerprint: str, accept: bool) -> None:
+def _register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], accept: bool) -> None:
     while True:
         table = Table(dataset.name, "definitions")
         number = table.cursor(f"define/{model}")
@@ -97,9 +101,16 @@ def _register(dataset: Dataset, model: str, fingerprint: str, accept: bool) -> N
                     f"on record {recorded[:12]}); give the new definition a name of its own, or put the old one back, or build "
                     f"the model again from the log: millrace replay {dataset.name} {model}"
                 )
-        row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "at": now()}
+        row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "doubts": doubts}
+        frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"doubts": pl.List(pl.String)})
         try:
-            table.append(pl.DataFrame([row]), {f"define/{model}": number + 1})
+            table.append(frame, {f"define/{model}": number + 1})
         except ConflictError:
             continue
         return
+
+
+def doubts(name: str) -> dict[str, list[str]]:
+    """Return by model what is on record of it that is not exact, a sentence each; empty for one that is."""
+    rows = Table(name, "definitions").read("model", "doubts")
+    return {model: list(sentences or ()) for model, sentences in rows.iter_rows()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from millrace import catalog, checkpoints, promotions, race
+from millrace import catalog, checkpoints, models, promotions, race
 from millrace.checkpoints import Checkpoint
 from millrace.clock import microseconds, now, write_moment
 from millrace.dataset import PRIOR, Dataset
@@ -117,6 +117,7 @@ def _publish_model(
     dataset: Dataset, registry: Registry, stands: Checkpoint, last: Checkpoint | None, standing: dict[str, Any] | None
 ) -> Checkpoint:
     """Make a model's state a version; return it as published."""
+    inexact = models.doubts(dataset.name).get(stands.model)
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     version = registry.publish(
         stands.model,
@@ -127,7 +128,12 @@ def _publish_model(
         digest=stands.digest,
         run_id=run_id,
         description=_description(dataset, stands, standing),
-        tags={"environment": stands.environment, "clock": write_moment(stands.clock) or "", "skipped": str(stands.skips)},
+        tags={
+            "environment": stands.environment,
+            "clock": write_moment(stands.clock) or "",
+            "skipped": str(stands.skips),
+            **({"inexact": "; ".join(inexact)} if inexact else {}),
+        },
     )
     return replace(stands, version=version.number, run_id=version.run_id)
 

@@ -159,16 +159,16 @@ def _typed(dataset: Dataset, frame: pd.DataFrame) -> pl.DataFrame:
     from millrace.casting import cast
 
     columns = _columns(dataset)
-    given = pl.DataFrame([_series(frame, name) for name in columns]).with_row_index("@position")
-    result = cast(given.with_columns(pl.lit([], dtype=pl.List(pl.String)).alias("@missing")), columns, {})
+    given = pl.DataFrame({"raw": pl.DataFrame([_series(frame, name) for name in columns]).to_struct()}).with_row_index("position")
+    result = cast(given.with_columns(pl.lit([], dtype=pl.List(pl.String)).alias("missing")), columns)
     if result.bad.height:
-        position, reasons = result.bad.row(0)
+        position, reasons = result.bad.select("position", "reasons").row(0)
         raise MlflowException(
             f"row {position}: {', '.join(reasons)} ({result.bad.height} of {len(frame)} rows are refused, as "
             f"they would be in a file of dataset {dataset.name!r}); correct them or leave them out",
             error_code=INVALID_PARAMETER_VALUE,
         )
-    return result.good.drop("@position")
+    return result.good["value"].struct.unnest()
 
 
 def _series(frame: pd.DataFrame, name: str) -> pl.Series:

@@ -169,7 +169,8 @@ def _ndjson(lines: Lines, columns: Sequence[str], extra: dict[str, None]) -> Ite
     for block in lines.blocks():
         text = lines.span(block)
         # Polars turns half a surrogate pair into a zero character without a word; orjson refuses it.
-        frame = None if b"\\ud" in text or b"\\uD" in text else objects(text, columns)
+        halved = b"\\" in text and (b"\\ud" in text or b"\\uD" in text)
+        frame = None if halved else objects(text, columns)
         part = lines.cut(block.start, block.stop)
         kept: Lines | list[bytes] = part
         faults: dict[int, str] = {}

@@ -1,7 +1,8 @@
 """Is there anything to do, and what does one tick do?
 
 A tick is one pass over what is new: ingest, infer, learn. Events are predicted, by the versions last published, before
-the labels that came with them are learned. A tick with nothing new reads a few cursors, and writes nothing.
+the labels that came with them are learned. A tick with nothing new reads a few cursors, and writes nothing. One that finds
+many small files in the tables joins them at its end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from millrace.fold import Progress
 from millrace.infer import InferReport, infer
 from millrace.ingest import IngestReport, ingest
 from millrace.learn import LearnReport, learn
+from millrace.maintain import MaintainReport, maintain
+from millrace.maintain import due as maintenance_due
 from millrace.settings import settings
 from millrace.tables import Table
 
@@ -31,14 +34,16 @@ class RunReport:
     ingest: IngestReport | None = None
     infer: InferReport | None = None
     learn: LearnReport | None = None
+    maintain: MaintainReport | None = None
 
     @property
     def problems(self) -> list[str]:
         """What did not work."""
-        return (self.infer.problems if self.infer else []) + (self.learn.problems if self.learn else [])
+        return [problem for part in (self.infer, self.learn, self.maintain) if part for problem in part.problems]
 
     def __str__(self) -> str:
-        return "\n".join(str(part) for part in (self.ingest, self.infer, self.learn) if part) or "nothing new"
+        parts = (self.ingest, self.infer, self.learn, self.maintain)
+        return "\n".join(str(part) for part in parts if part) or "nothing new"
 
 
 def run(name: str, progress: Progress | None = None) -> RunReport:
@@ -59,6 +64,8 @@ def run(name: str, progress: Progress | None = None) -> RunReport:
         report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name, progress)
         if not report.learn.problems:
             settled(name)
+        if maintenance_due(name):
+            report.maintain = maintain(name)
     return report
 
 

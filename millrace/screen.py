@@ -88,6 +88,7 @@ def accounts(one: Status) -> Table:
     table.add_section()
     waiting = {"examples in the log": one.examples, "events waiting for a label": one.events_waiting}
     waiting |= {"labels waiting for an event": one.labels_waiting, "labels that correct an earlier one": one.corrections}
+    waiting |= {"labels that came after the window": one.late}
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
     for reason, count in one.reasons.items():

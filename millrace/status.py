@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, promotions, race, tables
+from millrace import catalog, checkpoints, models, promotions, race, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.ingest import kinds_of_reasons
@@ -31,7 +31,8 @@ class ModelStatus:
     ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
     ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
     predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
-    are the last few. A model that is ``suspended`` learns no more.
+    are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what
+    in it is not exact.
     """
 
     seq: int = 0
@@ -43,6 +44,7 @@ class ModelStatus:
     skips: int = 0
     skipped: list[dict[str, Any]] = field(default_factory=list)
     suspended: bool = False
+    doubts: list[str] = field(default_factory=list)
     predictions: int = 0
     labelled: int = 0
     empty: int = 0
@@ -67,6 +69,7 @@ class Status:
     reasons: dict[str, int] = field(default_factory=dict)
     events_waiting: int = 0
     labels_waiting: int = 0
+    late: int = 0
     examples: int = 0
     clock: datetime | None = None
     champion: str | None = None
@@ -129,16 +132,18 @@ def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
         found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
         found.labels_waiting = room.labels_waiting()
-    found.examples = Table(found.dataset, "examples").cursor("seq")
+    log = Table(found.dataset, "examples")
+    found.examples, found.late = log.cursor("seq"), log.cursor("late")
 
 
 def _models(dataset: Dataset) -> dict[str, ModelStatus]:
     table, predictions = Table(dataset.name, "checkpoints"), Table(dataset.name, "predictions")
     standings = {row["model"]: row for row in race.standings(dataset.name)}
+    doubts = models.doubts(dataset.name)
     found, names = {}, list(dict.fromkeys([*dataset.racing, *standings]))
     stand, versions = checkpoints.newest(table, names), checkpoints.published(table, names)
     for model in names:
-        one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"))
+        one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"), doubts=doubts.get(model, []))
         if (checkpoint := stand.get(model)) is not None:
             one.seq, one.digest, one.fingerprint = checkpoint.seq, checkpoint.digest, checkpoint.fingerprint
             one.environment, one.skips, one.suspended = checkpoint.environment, checkpoint.skips, checkpoint.suspended
@@ -170,6 +175,7 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             found.problems.append(
                 f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"
             )
+        found.problems.extend(f"model {name!r} is not exact: {doubt}" for doubt in model.doubts)
         if model.skips and not model.suspended:
             last = model.skipped[-1]
             found.problems.append(

@@ -10,6 +10,7 @@ it by its name.
 from __future__ import annotations
 
 import collections
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,15 @@ class Select(compose.Select):
 
 
 @substitute
+class Renamer(compose.Renamer):
+    """Renames in a copy of ``x``: other models learn from the same."""
+
+    def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
+        """Give ``x`` with other names."""
+        return super().transform_one(dict(x))  # type: ignore[no-any-return]
+
+
+@substitute
 class Agg(feature_extraction.Agg):
     """Answers for an unseen group without making one, and gives the time only to a statistic that takes it."""
 
@@ -146,6 +156,14 @@ class OneHotEncoder(preprocessing.OneHotEncoder):
 @substitute
 class RandomTreesEmbedding(feature_extraction.RandomTreesEmbedding):
     """Numbers the leaves again when it is loaded: River knows them by their memory address."""
+
+    def transform_one(self, x: dict[Any, Any]) -> dict[Any, Any]:
+        """Give the leaves that ``x`` is in: of other trees, for this once, where it has new features."""
+        if not x.keys() - self._features:
+            return super().transform_one(x)  # type: ignore[no-any-return]
+        other = copy.copy(self)
+        other._features, other.rng = set(self._features), copy.copy(self.rng)
+        return super(RandomTreesEmbedding, other).transform_one(x)  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_leaf_indices"}

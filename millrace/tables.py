@@ -48,11 +48,14 @@ _KEYS = {
     "definitions": "at",
     "promotions": "number",
 }
+_LAYOUT = "2"
+"""Grows when a table gets a column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
     "delta.enableExpiredLogCleanup": "false",
     "delta.checkpointInterval": "20",
     "delta.logRetentionDuration": "interval 2 days",
+    "delta.deletedFileRetentionDuration": "interval 2 days",
 }
 
 
@@ -97,7 +100,9 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "bytes": whole, "skipped": pl.List(pl.Struct({"seq": whole, "event_id": text, "error": text})),
             "skips": whole, "failing": whole, "parent": text, "clock": time, "version": whole, "run_id": text, "at": time,
         },
-        "definitions": {"model": text, "fingerprint": text, "text": text, "environment": text, "at": time},
+        "definitions": {
+            "model": text, "fingerprint": text, "text": text, "environment": text, "doubts": pl.List(text), "at": time,
+        },
         "promotions": {
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
             "clock": time, "at": time,
@@ -111,22 +116,36 @@ def folder(name: str) -> Path:
 
 
 def created(name: str) -> bool:
-    """Tell whether a dataset has tables yet (the last one is made last)."""
-    return (folder(name) / NAMES[-1] / "_delta_log").is_dir()
+    """Tell whether a dataset has all its tables, in the layout of today."""
+    layout = folder(name) / ".layout"
+    return layout.is_file() and layout.read_text() == _LAYOUT
 
 
 def create(dataset: Dataset) -> None:
-    """Create all tables of a dataset, once; two creators beside each other would both succeed, so one waits."""
+    """Create all tables of a dataset, once, and give older ones the columns that are new.
+
+    Two creators beside each other would both succeed, so one waits.
+    """
     if created(dataset.name):
         return
-    from deltalake import DeltaTable
-
     with lock(dataset.name):
         for name, columns in schemas(dataset).items():
-            path = folder(dataset.name) / name
-            if not (path / "_delta_log").is_dir():
-                arrow = pl.DataFrame(schema=columns).to_arrow().schema
-                DeltaTable.create(str(path), schema=arrow, configuration=_PROPERTIES)
+            _create(folder(dataset.name) / name, pl.DataFrame(schema=columns))
+        (folder(dataset.name) / ".layout").write_text(_LAYOUT)
+
+
+def _create(path: Path, empty: pl.DataFrame) -> None:
+    from deltalake import DeltaTable, Schema
+
+    wanted = empty.to_arrow().schema
+    if not (path / "_delta_log").is_dir():
+        DeltaTable.create(str(path), schema=wanted, configuration=_PROPERTIES)
+        return
+    table = DeltaTable(str(path))
+    have = {field.name for field in table.schema().fields}
+    missing = [field for field in Schema.from_arrow(wanted).fields if field.name not in have]
+    if missing:
+        table.alter.add_columns(missing)
 
 
 def head(name: str) -> int:

@@ -6,7 +6,7 @@ Whatever depends on the task (binary, multiclass, regression) is here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -55,16 +55,21 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
     """
     from millrace.batch import Batch
 
+    finite = _finite_number if task == "regression" else _finite
     if isinstance(model, Batch):  # one row alone costs a batch model milliseconds, many rows hardly more, to the same bits
         answers = model.predict_many(list(xs)) if task == "regression" else model.predict_proba_many(list(xs))
-        return [_finite(answer) for answer in answers], [None] * len(xs)
-    one = model.predict_one if task == "regression" else _probabilities(model)
+        return [finite(answer) for answer in answers], [None] * len(xs)
+    one = model.predict_one if task == "regression" else model.predict_proba_one
     predictions: list[Prediction] = []
     errors: list[str | None] = []
     for x in xs:
         try:
-            answer = one(x)
-            prediction = _finite(answer)
+            try:
+                answer = one(x)
+            except NotImplementedError:  # some of River's classifiers know labels only
+                one = _certain(model)
+                answer = one(x)
+            prediction = finite(answer)
             error = "the model answers NaN" if prediction is None and answer is not None else None
         except Exception as failure:  # noqa: BLE001 - whatever a model raises is its own failure, kept beside the event
             prediction, error = None, f"{type(failure).__name__}: {failure}"
@@ -73,21 +78,16 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
     return predictions, errors
 
 
-def _probabilities(model: Any) -> Any:
-    def answer(x: Row) -> dict[Any, float]:
-        try:
-            found: dict[Any, float] = model.predict_proba_one(x)
-            return found
-        except NotImplementedError:  # some of River's classifiers know labels only
-            label = model.predict_one(x)
-            return {} if label is None else {label: 1.0}
-
-    return answer
+def _certain(model: Any) -> Callable[[Row], dict[Any, float]]:
+    return lambda x: {} if (label := model.predict_one(x)) is None else {label: 1.0}
 
 
-def _finite(answer: Any) -> Prediction:
-    if isinstance(answer, Mapping):
-        return {label: float(p) for label, p in answer.items()} if all(map(math.isfinite, answer.values())) else None
+def _finite(answer: Mapping[Any, float] | None) -> Prediction:
+    """Return probabilities that are all finite; a sum is, if they are."""
+    return dict(answer) if answer is not None and math.isfinite(sum(answer.values())) else None
+
+
+def _finite_number(answer: float | None) -> Prediction:
     return float(answer) if answer is not None and math.isfinite(answer) else None
 
 
@@ -107,15 +107,23 @@ def most_probable(prediction: Prediction) -> Any:
 def to_columns(dataset: Dataset, predictions: Sequence[Prediction]) -> dict[str, pl.Series]:
     """Turn predictions into the columns in which they are kept."""
     dtypes = columns(dataset)
-    found: dict[str, list[Any]] = {"prediction": [most_probable(p) for p in predictions]}
-    if dataset.task != "regression":
-        found["classes"] = [list(p or ()) for p in predictions]  # type: ignore[arg-type]
-        found["probabilities"] = [list(p.values()) if isinstance(p, Mapping) else [] for p in predictions]
-    return {name: pl.Series(name, found[name], dtype=dtype) for name, dtype in dtypes.items()}
+    value = pl.Series("prediction", [most_probable(p) for p in predictions], dtype=dtypes["prediction"])
+    if dataset.task == "regression":
+        return {"prediction": value}
+    given = [p if isinstance(p, Mapping) else {} for p in predictions]
+    # Lists are made from flat columns: polars makes one of Python's lists some ten times as slowly.
+    rows = [i for i, p in enumerate(given) for _ in p]
+    classes = pl.Series([label for p in given for label in p], dtype=dataset.label_column.dtype)
+    probabilities = pl.Series([share for p in given for share in p.values()], dtype=pl.Float64)
+    lists = pl.DataFrame({"row": pl.Series(rows, dtype=pl.Int64), "classes": classes, "probabilities": probabilities})
+    lists = lists.group_by("row", maintain_order=True).agg("classes", "probabilities")
+    every = pl.DataFrame({"row": pl.int_range(len(given), eager=True)}).join(lists, on="row", how="left", maintain_order="left")
+    return {"prediction": value, **{name: every[name].fill_null([]).cast(dtypes[name]) for name in ("classes", "probabilities")}}
 
 
 def from_columns(dataset: Dataset, frame: pl.DataFrame) -> list[Prediction]:
     """Turn the columns back into predictions, in the frame's order."""
     if dataset.task == "regression":
         return frame["prediction"].to_list()
-    return [dict(zip(classes, ps, strict=True)) for classes, ps in zip(frame["classes"], frame["probabilities"], strict=True)]
+    pairs = zip(frame["classes"].to_list(), frame["probabilities"].to_list(), strict=True)
+    return [dict(zip(classes, shares, strict=True)) for classes, shares in pairs]

@@ -10,6 +10,7 @@
 | learn: score | ``tasks.learn`` | ``examples``, ``predictions`` | ``standings``, ``promotions`` | River |
 | learn: publish | ``tasks.learn`` | ``checkpoints``, ``standings`` | MLflow, ``checkpoints`` | MLflow |
 | replay | ``tasks.replay`` | ``examples``, ``predictions`` | ``checkpoints``, ``standings``, MLflow | River |
+| maintain | ``tasks.maintain`` | all tables | the same rows in fewer files; removes what nothing needs | Delta Lake |
 | run | ``tasks.run`` | cursors | what the stages write | – |
 
 A task calls one function of ``millrace`` with references (a dataset's name, a model's), never frames or models, and

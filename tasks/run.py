@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from prefect.logging import get_run_logger
 
 from millrace.errors import MillraceError
+from millrace.maintain import due as maintenance_due
 from millrace.run import due as all_due
 from millrace.run import pending, settled, ticked
 from tasks.forms import ALL
 from tasks.infer import infer
 from tasks.ingest import ingest
 from tasks.learn import fold, join, models, publish, score
+from tasks.maintain import maintain
 
 
 def due(chosen: str) -> tuple[list[str], list[str]]:
@@ -44,9 +46,10 @@ async def tick(dataset: str) -> list[str]:
         unlearned = await learn(dataset)
         if not unlearned:
             settled(dataset)
+        unkept = await maintain(dataset) if maintenance_due(dataset) else []
     except Exception as error:  # noqa: BLE001 - a task's failure is on record with the task; the other datasets go on
         return [f"{dataset}: {error}"]
-    return [f"{dataset}: {problem}" for problem in unsaid + unlearned]
+    return [f"{dataset}: {problem}" for problem in unsaid + unlearned + unkept]
 
 
 def note(datasets: Iterable[str]) -> None:

@@ -159,6 +159,6 @@ def test_what_is_deployed_is_listed_has_forms_and_runs_on_its_schedule(server: S
 
 
 def _ended(server: Server, deployment: str) -> Any:
-    ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
+    ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}
     found = server.post("flow_runs/filter", flow_runs=ended, deployments={"id": {"any_": [deployment]}}, sort="END_TIME_DESC")
     return found[-1] if found else None

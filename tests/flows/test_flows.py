@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-FLOWS = ("feed", "infer", "ingest", "learn", "replay", "run")
+FLOWS = ("feed", "infer", "ingest", "learn", "maintain", "replay", "run")
 ORDERS = """
     event  a  10:00  amount=10 country=DE
     event  b  10:01  amount=900 country=FR
@@ -234,6 +234,31 @@ def test_stored_data_arrives_again(flows: Any, shop: Shop) -> None:
     assert state_of(flows.feed, "shop").is_completed()
     report = ingest("shop")
     assert (report.events, report.labels) == (1, 1)
+
+
+def test_what_is_due_is_maintained_and_a_broken_file_is_named(flows: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import millrace.maintain
+
+    for orders in (ORDERS, "event  d  13:00", "event  e  13:01"):
+        shop.arrive(orders)
+        shop.tick()
+    log, before = shop.log(), _files()
+    assert state_of(flows.maintain).is_completed()
+    assert _files() == before, "nothing is due"
+    monkeypatch.setattr(millrace.maintain, "SMALL_FILES", 2)
+    (shop.place / "datasets" / "broken.py").write_text("dataset = 1\n")
+    state = state_of(flows.maintain)
+    assert state.is_failed()
+    assert "broken.py" in state.message
+    assert tasks_of(state, 1) == {"maintain-shop": "Completed"}
+    assert _files() == {name: number + 1 for name, number in before.items()}, "one that holds all; the others stay for days"
+    assert shop.log() == log
+    assert state_of(flows.maintain, "shop").is_completed()
+
+
+def _files() -> dict[str, int]:
+    root = Path(os.environ["MILLRACE_ROOT"]) / "shop"
+    return {name: len(list((root / name).glob("*.parquet"))) for name in ("events", "files")}
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from millrace import catalog
 from millrace.cli import main, millrace
-from millrace.errors import DatasetError, MillraceError, UsageError
+from millrace.errors import DatasetError, InexactModelWarning, MillraceError, UsageError
 from tests.shop import TEXT, Shop
 
 
@@ -173,3 +173,35 @@ def test_no_folder_of_datasets(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MILLRACE_DATASETS", str(Path("nowhere")))
     with pytest.raises(MillraceError, match="set MILLRACE_DATASETS"):
         catalog.names()
+
+
+def test_a_model_that_is_not_exact_is_named_at_load_in_status_and_on_its_versions(shop: Shop) -> None:
+    from mlflow.tracking import MlflowClient
+
+    shop.change(
+        "def logistic():",
+        '''class Seen(linear_model.LogisticRegression):
+    """Remembers words in a set."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = set()
+
+
+def seen():
+    return compose.Select("amount") | Seen()
+
+
+def logistic():''',
+    )
+    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "seen": seen}')
+    shop.arrive("event  a  10:00\nlabel  a  11:00  true")
+    with pytest.warns(InexactModelWarning, match=r"shop.py: model 'seen' is not exact: .*Seen.*set") as warned:
+        shop.tick()
+    assert len(warned) == 1
+    found = shop.status()
+    assert [problem for problem in found.problems if "model 'seen' is not exact" in problem]
+    assert (found.models["logistic"].doubts, len(found.models["seen"].doubts)) == ([], 1)
+    versions = {v.tags["model"]: v.tags for v in MlflowClient().search_model_versions("name='shop'")}
+    assert "set" in versions["seen"]["inexact"]
+    assert "inexact" not in versions["logistic"]

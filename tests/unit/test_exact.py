@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import hashlib
@@ -16,9 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import api, compose, feature_extraction, linear_model, model_selection, neighbors, optim, preprocessing, stats, tree
+from river import (
+    api,
+    compose,
+    facto,
+    feature_extraction,
+    linear_model,
+    model_selection,
+    neighbors,
+    optim,
+    preprocessing,
+    stats,
+    tree,
+)
+from sklearn.linear_model import SGDRegressor
+from sklearn.neural_network import MLPRegressor
 
-from millrace import exact, state
+from millrace import catalog, exact, models, state, substitutes
 from millrace.canonical import encode
 from millrace.errors import MillraceError
 
@@ -192,6 +207,150 @@ def test_a_fold_is_the_same_over_pickles_and_processes(name: str, elsewhere: lis
     assert [tuple(process[name]) for process in elsewhere] == [uninterrupted] * 3
 
 
+class Derived(compose.Select):  # type: ignore[misc]
+    pass
+
+
+class DerivedExact(substitutes.Select):
+    pass
+
+
+class Holder:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Stopped(feature_extraction.BagOfWords):  # type: ignore[misc]
+    """The set of stop words is River's, and is looked into only."""
+
+
+class Hashing:
+    def bucket(self, word: str) -> int:
+        return hash(word) % 8
+
+
+class Equal:
+    def __hash__(self) -> int:
+        return hash("equal")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+
+def address(x: dict[str, Any]) -> dict[str, Any]:
+    return {"at": id(x)}
+
+
+DOUBTS: dict[str, tuple[Any, list[str]]] = {
+    "a class derived from one that is not exact": (
+        compose.Pipeline(Derived("a")),
+        [
+            "pipeline['Derived'] (Derived): River's Select is not exact, and a class derived from it is not replaced; "
+            "derive it from millrace.substitutes.Select"
+        ],
+    ),
+    "a class derived from the one that takes its place": (compose.Pipeline(DerivedExact("a")), []),
+    "a set": (
+        Holder({"a"}),
+        ["model.value (Holder): a set has another order in each process; keep a dict in its place (dict.fromkeys)"],
+    ),
+    "an empty set": (
+        Holder(set()),
+        ["model.value (Holder): a set has another order in each process; keep a dict in its place (dict.fromkeys)"],
+    ),
+    "sets in a container": (
+        Holder([{"a": frozenset("ab")}]),
+        ["model.value[0]['a'] (Holder): a set has another order in each process; keep a dict in its place (dict.fromkeys)"],
+    ),
+    "sets to come": (
+        Holder(collections.defaultdict(set)),
+        ["model.value (Holder): a set has another order in each process; keep a dict in its place (dict.fromkeys)"],
+    ),
+    "a dictionary in its place": (Holder(dict.fromkeys("ab")), []),
+    "a set that is sorted": (Holder(substitutes.SortedSet("ab")), []),
+    "a set that River put there": (Stopped(on="text", stop_words={"and"}), []),
+    "hash in a method": (
+        Hashing(),
+        ["model (Hashing): hash() of a text is another in each process; take zlib.crc32 of its bytes"],
+    ),
+    "hash where it belongs": (Equal(), []),
+    "id in a function": (
+        compose.FuncTransformer(address),
+        ["model.func (address): id() is another in each process; number the objects"],
+    ),
+    "a sketch": (
+        Holder(api.sketch.Counter(seed=1)),
+        ["model.value (Counter): it places words by Python's hash, which is another in each process; count in a dict"],
+    ),
+    "scikit-learn without a seed": (
+        api.compat.SKL2RiverRegressor(MLPRegressor()),
+        ["model.estimator (MLPRegressor): it has no seed; give it random_state=1"],
+    ),
+    "scikit-learn with a seed": (api.compat.SKL2RiverRegressor(MLPRegressor(random_state=1)), []),
+    "scikit-learn that draws nothing, row by row": (api.compat.SKL2RiverRegressor(SGDRegressor()), []),
+    "active learning": (
+        api.active.EntropySampler(linear_model.LogisticRegression(), seed=1),
+        ["model (EntropySampler): it draws when it is asked; learn with the classifier that it wraps"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTS)
+def test_what_is_not_exact_is_named_with_what_to_do(case: str) -> None:
+    model, sentences = DOUBTS[case]
+    assert exact.doubts(exact.exact(model)) == sentences
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_that_is_exact_is_not_doubted(name: str) -> None:
+    assert exact.doubts(fresh(name)) == []
+
+
+def test_no_model_that_comes_with_millrace_is_doubted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_DATASETS", str(CHECKOUT / "datasets"))
+    for path in sorted((CHECKOUT / "datasets").glob("*.py")):
+        dataset = catalog.load(path.stem)
+        for name in dataset.racing:
+            assert exact.doubts(models.build(dataset, name)) == [], (dataset.name, name)
+
+
+def test_the_way_to_a_doubted_part_is_one_that_python_takes() -> None:
+    model = exact.exact(compose.Select("a") | compose.TransformerUnion(Derived("b"), ("deep", Stopped(on="text"))))
+    [sentence] = exact.doubts(model)
+    way = sentence.partition(" (")[0]
+    assert type(eval(way, {"pipeline": model})) is Derived
+
+
+def asked_of_new_categories() -> dict[str, Any]:
+    projected = {
+        "gaussian": preprocessing.GaussianRandomProjector(n_components=2, seed=1),
+        "sparse": preprocessing.SparseRandomProjector(n_components=2, density=0.9, seed=1),
+        "trees": feature_extraction.RandomTreesEmbedding(n_trees=2, height=2, seed=1),
+    }
+    encoder = preprocessing.OneHotEncoder
+    steps = {name: encoder() | step | linear_model.LinearRegression() for name, step in projected.items()}
+    return {**steps, "machine": facto.FMRegressor(seed=1), "by field": facto.FFMRegressor(seed=1)}
+
+
+@pytest.mark.parametrize("name", asked_of_new_categories())
+def test_asking_about_a_new_category_draws_what_river_draws_and_keeps_nothing(name: str) -> None:
+    stock, model = asked_of_new_categories()[name], exact.exact(asked_of_new_categories()[name])
+    for number in range(20):
+        for each in (stock, model):
+            each.learn_one({"word": "abc"[number % 3], "answer": "yn"[number % 2]}, float(number % 4))
+    known, new = {"word": "a", "answer": "y"}, {"word": "new", "answer": "y"}
+    before = state.digest(model)
+    answers = [model.predict_one(x) for x in (known, new, {"word": "other", "answer": "n"}, new, known)]
+    assert answers[:2] == answers[:2:-1] == [stock.predict_one(known), stock.predict_one(new)]
+    assert state.digest(model) == before != state.digest(stock)
+
+
+def test_a_renamer_leaves_the_example_to_others() -> None:
+    x = {"a": 1, "b": 2}
+    assert exact.exact(compose.Renamer({"a": "c"})).transform_one(x) == {"b": 2, "c": 1}
+    assert x == {"a": 1, "b": 2}
+
+
 def test_select_gives_the_order_of_x_and_leaves_out_what_was_null() -> None:
     select = exact.exact(compose.Select("c", "a", "b"))
     assert list(select.transform_one({"b": 1, "z": 2, "c": 3}).items()) == [("b", 1), ("c", 3)]
@@ -232,6 +391,10 @@ def unseeded_bandit() -> Any:
     return model_selection.BanditClassifier(models, metric=api.metrics.Accuracy(), policy=api.bandit.EpsilonGreedy(0.1))
 
 
+def unseeded_machine() -> Any:
+    return preprocessing.StandardScaler() | facto.FMRegressor()
+
+
 def seeded_bandit() -> Any:
     models = [linear_model.LogisticRegression(l2=l2) for l2 in (0.0, 0.1)]
     policy = api.bandit.ThompsonSampling(reward_obj=api.proba.Beta(), seed=1)
@@ -239,8 +402,12 @@ def seeded_bandit() -> Any:
 
 
 def test_a_nested_unseeded_generator_is_refused_with_the_path_to_it() -> None:
-    with pytest.raises(MillraceError, match=r"model 'bandit' is built differently.*model\.policy\._rng; give it a seed"):
+    with pytest.raises(
+        MillraceError, match=r"'bandit' is built differently.*model\.policy\._rng; give it a seed: EpsilonGreedy\(…, seed=1\)$"
+    ):
         exact.build(unseeded_bandit, "bandit")
+    with pytest.raises(MillraceError, match=r"latent_initializer.*; give it a seed: FMRegressor\(…, seed=1\)$"):
+        exact.build(unseeded_machine, "machine")
     assert exact.build(seeded_bandit, "bandit").policy.seed == 1
 
 

@@ -20,7 +20,7 @@ ALLOWED = {
 }
 HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy"}
 """What a module of ``millrace`` imports inside the functions that use it, but for those that are only imported to learn."""
-LEARNING = {"exact", "substitutes", "substitute_trees", "prior", "batch"}
+LEARNING = {"exact", "substitutes", "substitute_draws", "substitute_trees", "prior", "batch"}
 
 
 def imports(path: Path, top_only: bool = False) -> Iterator[str]:

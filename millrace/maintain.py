@@ -1,0 +1,261 @@
+"""How does what is stored stay small and quick to read, beside stages that run?
+
+Every tick leaves small files. Maintenance gathers them into large ones (appends go on meanwhile), and removes what
+nothing needs any more and nobody can still be writing or reading: what is younger than :data:`RETENTION` is never touched.
+Two at once would double a table, so the dataset's lock is held from beginning to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from millrace import catalog, landing, orphans, tables
+from millrace.clock import now
+from millrace.errors import MillraceError, RegistryError
+from millrace.tables import Table
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+RETENTION = timedelta(days=2)
+"""Longer than any fold: it reads the log through a handle that it opened first, and its row follows its state. The log of
+the tables keeps as long (``delta.logRetentionDuration``)."""
+KEEP_FILES = timedelta(days=30)
+"""How long files that were taken in are kept by default."""
+SMALL_FILES = 200
+"""So many in one table make maintenance due."""
+_FIRST_TO_GROW = ("files", "checkpoints")
+"""Every tick that takes anything in adds to the one, and every model that learns to the other."""
+_TARGET_BYTES = 32 * 2**20
+"""Of a large file: it bounds what is written again however long the history is. Adjacent files alone are joined, so each
+keeps a narrow range of ``arrival`` or ``seq``."""
+_ROWS_IN_GROUP = 20_000
+"""A large file is read in part, by the statistics of its groups of rows."""
+_ATTEMPTS = 5
+
+
+@dataclass
+class TableReport:
+    """What was done to one table: its ``files`` ``before``, and after; the old files that were ``removed``, their
+    ``bytes``, and the files of its ``log`` that are gone."""
+
+    table: str
+    before: int = 0
+    files: int = 0
+    removed: int = 0
+    bytes: int = 0
+    log: int = 0
+
+    def __str__(self) -> str:
+        removed = f"removed {self.removed:,} old ones ({self.bytes / 1e6:,.1f} MB), {self.log:,} of the log"
+        return f"{self.table}: files {self.before:,} → {self.files:,}; {removed}"
+
+
+@dataclass
+class MaintainReport:
+    """What was done: a report a table; how many ``states`` (and their ``bytes``), landing ``files``, and in MLflow
+    ``orphans`` and ``runs`` that a crash had left open, are gone or ended."""
+
+    dataset: str
+    tables: list[TableReport] = field(default_factory=list)
+    states: int = 0
+    bytes: int = 0
+    files: int = 0
+    orphans: int = 0
+    runs: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.tables:
+            return "; ".join(["nothing is stored yet", *self.problems])
+        gone = (
+            f"removed {self.states:,} states ({self.bytes / 1e6:,.1f} MB), {self.files:,} files taken in long ago, "
+            f"{self.orphans:,} orphans in MLflow; {self.runs:,} of its runs ended"
+        )
+        return "\n".join([*map(str, self.tables), gone, *self.problems])
+
+
+def due(name: str) -> bool:
+    """Tell whether a dataset's tables have gathered so many small files that they are worth joining."""
+    return tables.created(name) and any(_small_files(_open(name, table)) > SMALL_FILES for table in _FIRST_TO_GROW)
+
+
+def maintain(name: str, keep: timedelta = KEEP_FILES) -> MaintainReport:
+    """Join small files, and remove what nothing needs any more; wait for another that does the same.
+
+    Needed states are those that were published, the newest of each lineage and of the race, the last of every day, and all
+    of the last two days; any other can be built again by a replay.
+
+    Parameters
+    ----------
+    name
+        The dataset.
+    keep
+        How long files that were taken in are kept in the landing folder's ``done``.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    MillraceError
+        When joining the files of a table changed its rows; the message says whether that was undone, and what to do.
+    """
+    dataset = catalog.load(name)
+    report = MaintainReport(name)
+    if not tables.created(name):
+        return report
+    with tables.lock(name):
+        for table in tables.NAMES:
+            report.tables.append(_maintain_table(name, table))
+        _remove_states(report)
+        _remove_files(report, keep)
+        try:
+            report.orphans, report.runs = orphans.remove(dataset, now() - RETENTION)
+        except RegistryError as error:
+            report.problems.append(str(error))
+    return report
+
+
+def _open(name: str, table: str, version: int | None = None) -> DeltaTable:
+    from deltalake import DeltaTable
+
+    return DeltaTable(str(tables.folder(name) / table), version=version)
+
+
+def _small_files(delta: DeltaTable) -> int:
+    files = len(delta.file_uris())
+    if files <= SMALL_FILES:  # their sizes cost more to ask for than their number
+        return files
+    return int((pl.DataFrame(delta.get_add_actions())["size_bytes"] < _TARGET_BYTES // 2).sum())
+
+
+def _maintain_table(name: str, table: str) -> TableReport:
+    folder = tables.folder(name) / table
+    report = TableReport(table, before=len(_open(name, table).file_uris()))
+    _join_files(name, table)
+    delta = _open(name, table)
+    report.files = len(delta.file_uris())
+    hours = int(RETENTION / timedelta(hours=1))
+    # Full: what a crash left behind is in no log. A file is old by its own time, or by when it was replaced.
+    named = delta.vacuum(hours, full=True, dry_run=True, enforce_retention_duration=False)
+    old = [file for file in (folder / one for one in named) if file.exists()]  # those long gone are named for a week
+    if old:
+        report.removed, report.bytes = len(old), sum(file.stat().st_size for file in old)
+        delta.vacuum(hours, full=True, dry_run=False, enforce_retention_duration=False)
+    log = folder / "_delta_log"
+    entries = len(list(log.iterdir()))
+    # In this order: nobody can still be reading what lies before a checkpoint that was there when this began.
+    delta.cleanup_metadata()
+    report.log = max(0, entries - len(list(log.iterdir())))
+    _open(name, table).create_checkpoint()
+    return report
+
+
+def _join_files(name: str, table: str) -> None:
+    """Join adjacent small files, in one commit, and compare the number of rows at this commit with that right before."""
+    from deltalake import CommitProperties, WriterProperties
+    from deltalake.exceptions import CommitFailedError
+
+    mark = uuid.uuid4().hex
+    writing = WriterProperties(compression="SNAPPY", max_row_group_size=_ROWS_IN_GROUP)
+    committing = CommitProperties(custom_metadata={"maintenance": mark})
+    for attempt in range(1, _ATTEMPTS + 1):
+        delta = _open(name, table)
+        opened = delta.version()
+        try:
+            delta.optimize.compact(target_size=_TARGET_BYTES, writer_properties=writing, commit_properties=committing)
+            break
+        except CommitFailedError:  # beside a commit that adds a column
+            if attempt == _ATTEMPTS:
+                raise
+    # Found by its mark: rows are appended meanwhile, before it and after it.
+    since = delta.history(delta.version() - opened) if delta.version() > opened else []
+    for joined in [commit["version"] for commit in since if commit.get("maintenance") == mark]:
+        before, after = _open(name, table, joined - 1).count(), _open(name, table, joined).count()
+        if before != after:
+            raise MillraceError(_undone(name, table, joined, before, after))
+
+
+def _undone(name: str, table: str, joined: int, before: int, after: int) -> str:
+    """Undo a commit that changed the rows, unless rows were appended since; say what is to be done."""
+    from deltalake.exceptions import CommitFailedError
+
+    path = tables.folder(name) / table
+    said = f"table {path}: joining its files made {after:,} rows of {before:,} (version {joined}); another program optimized it"
+    try:
+        _open(name, table, joined).restore(joined - 1)  # refused when there is a later commit
+    except CommitFailedError:
+        return (
+            f"{said}, and rows have been appended since. Stop all that runs on {name}, and restore {path.parent} from a copy; "
+            "leave optimizing to `millrace maintain`"
+        )
+    return f"{said}. It was undone, and nothing is lost; leave optimizing to: millrace maintain {name}"
+
+
+def _remove_states(report: MaintainReport) -> None:
+    """Remove states that nothing needs; those written since the old ones were listed are in no danger."""
+    horizon = (now() - RETENTION).timestamp()
+    old = [path for path in _files(tables.folder(report.dataset) / "states") if path.stat().st_mtime < horizon]
+    needed = _needed_states(report.dataset) if old else set()
+    for path in old:
+        stat = path.stat()
+        if stat.st_mtime < horizon and not (path.suffix == ".pkl" and path.stem in needed):
+            path.unlink()
+            report.states += 1
+            report.bytes += stat.st_size
+
+
+def _needed_states(name: str) -> set[str]:
+    """Return the sha256 of each state to keep. Versions that are yet to predict are among those published."""
+    rows = Table(name, "checkpoints").read("model", "fingerprint", "environment", "seq", "sha256", "version", "at")
+    lineage = ("model", "fingerprint", "environment")
+    by_time, by_seq = rows.sort("at"), rows.sort("seq", "at")
+    scores, young = Table(name, "standings").read("sha256", "seq", "at").sort("seq", "at"), pl.col("at") >= now() - RETENTION
+    kept = [
+        scores.tail(1),
+        scores.filter(young),
+        rows.filter(young),
+        rows.filter(pl.col("version").is_not_null()),
+        by_seq.unique(lineage, keep="last"),
+        by_time.with_columns(pl.col("at").dt.date().alias("day")).unique([*lineage, "day"], keep="last"),
+    ]
+    return {sha256 for part in kept for sha256 in part["sha256"]}
+
+
+def _remove_files(report: MaintainReport, keep: timedelta) -> None:
+    """Remove landing files that were taken in long ago, and whose rows are in their tables."""
+    done = Table(report.dataset, "labels").cursor("ingest")
+    for folder in sorted((landing.folder(report.dataset) / "done").glob("????-??-??")):
+        if not _before(folder.name, now() - keep):
+            continue
+        for path in _files(folder):
+            number = path.name.partition("-")[0]
+            if number.isdigit() and int(number) <= done:
+                path.unlink()
+                report.files += 1
+        with contextlib.suppress(OSError):  # what is not ours stays, and its folder
+            folder.rmdir()
+
+
+def _before(day: str, moment: datetime) -> bool:
+    try:
+        return date.fromisoformat(day) < moment.date()
+    except ValueError:
+        return False
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from [Path(entry.path) for entry in entries if entry.is_file()]
+    except FileNotFoundError:
+        return

@@ -1,0 +1,195 @@
+"""How good is a model, judged by what it said before it knew, when the answers come later than the questions?
+
+Delayed progressive validation, in the order and to the last bit of River's own. The order is worked out beforehand from
+two columns of times; so nothing is copied, and nothing waits in a queue::
+
+    question 0   12:00   its answer comes at 12:30
+    question 1   12:10   it is never answered
+    question 2   12:30   the answer to 0 is told right before it; its own comes at 12:30, too: told right before question 3
+    question 3   14:00   its answer comes at 15:00: told after the last question
+
+Between two publications the model that serves does not change. So with a cadence every question that falls between
+them is asked first, and the answers are learned after: whenever the one model is asked, it is the one that served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from millrace.errors import MillraceError
+from millrace.learner import takes_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from river.metrics.base import Metric
+
+NEVER = int(np.iinfo(np.int64).max)
+"""The time of an answer that never comes."""
+
+
+def times(column: pl.Series) -> NDArray[np.int64]:
+    """Return a column of moments as microseconds since 1970 (UTC), in its order; null is :data:`NEVER`."""
+    return column.dt.epoch("us").fill_null(NEVER).to_numpy()
+
+
+def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timedelta | None = None) -> list[int]:
+    """Return in which order examples are asked about and learned: that of River's ``stream.simulate_qa``.
+
+    Questions are asked as they stand. An answer is told right before the first later question that is asked at or after
+    its time, and after the last question where there is none; at the same place in order of (time, question).
+
+    Parameters
+    ----------
+    asked
+        When each question is asked: microseconds since 1970, ascending.
+    answered
+        When its answer comes, likewise; :data:`NEVER` for a question only.
+    cadence
+        How often the model is published: at each multiple of it since 1970, before what is asked at that moment. An answer
+        counts from the first publication at or after its time and after its question. Answers are told in the same order
+        whatever the cadence. None: each counts at once.
+
+    Returns
+    -------
+    list
+        ``i`` where example ``i`` is asked about, ``~i`` (below zero) where it is learned.
+
+    Raises
+    ------
+    MillraceError
+        When the questions are not in order of time, or the cadence is not longer than nothing.
+
+    Examples
+    --------
+    >>> asked, answered = np.array([0, 10, 30, 120]), np.array([30, NEVER, 30, 180])
+    >>> order(asked, answered)
+    [0, 1, -1, 2, -3, 3, -4]
+    >>> order(asked, answered, cadence=timedelta(microseconds=60))
+    [0, 1, 2, -1, -3, 3, -4]
+    """
+    back = np.flatnonzero(asked[1:] < asked[:-1])
+    if back.size:
+        i = int(back[0])
+        raise MillraceError(
+            f"question {i + 1} is asked at {asked[i + 1]}, before question {i} at {asked[i]} (microseconds since 1970); "
+            "sort by (event_time, arrival) first"
+        )
+    comes = np.maximum(answered, asked)  # an answer does not precede its question
+    which = np.argsort(comes, kind="stable")[: np.count_nonzero(answered != NEVER)]
+    comes = comes[which]
+    if cadence is None:
+        places = np.maximum(np.searchsorted(asked, comes), which + 1)
+    else:
+        places = np.searchsorted(asked, _published(asked[which], comes, cadence))
+    answers = np.arange(which.size) + places  # behind so many answers and so many questions
+    steps = np.empty(asked.size + which.size, np.int64)
+    questions = np.ones(steps.size, bool)
+    questions[answers] = False
+    steps[answers] = ~which
+    steps[questions] = np.arange(asked.size)
+    return steps.tolist()
+
+
+def _published(asked: NDArray[np.int64], comes: NDArray[np.int64], cadence: timedelta) -> NDArray[np.int64]:
+    """Return when the model is published that knows an answer for the first time."""
+    every = cadence // timedelta(microseconds=1)
+    if every <= 0:
+        raise MillraceError(f"cadence {cadence!r} must be longer than nothing")
+    return np.maximum(-(-comes // every), asked // every + 1) * every
+
+
+def predictions(
+    model: Any,
+    ask: Callable[[Any], Any],
+    xs: Sequence[Any],
+    labels: Sequence[Any],
+    event_times: Sequence[datetime],
+    steps: Sequence[int],
+) -> Iterator[tuple[int, Any]]:
+    """Ask a model about examples, and let it learn them, step by step.
+
+    The learner itself is asked, as in River's own function: where asking changes a model, it is changed here, too. What
+    the model raises is raised.
+
+    Parameters
+    ----------
+    model
+        What learns.
+    ask
+        How it is asked: its ``predict_proba_one``, say.
+    xs, labels, event_times
+        The examples, in order of their questions. The label of one that is never answered is not looked at, and times are
+        looked at for models that take ``t`` alone.
+    steps
+        The :func:`order` of questions and answers.
+
+    Yields
+    ------
+    tuple
+        The example, by its place in `xs`, and what the model had said of it: when its answer comes, right before it is
+        learned.
+
+    Examples
+    --------
+    >>> from millrace.loss import Loss
+    >>> from millrace.prior import PriorClassifier
+    >>> model, loss, labels = PriorClassifier([False, True]), Loss("brier"), [True, True, True]
+    >>> said = predictions(model, model.predict_proba_one, [{}, {}, {}], labels, [], [0, 1, ~0, 2, ~1, ~2])
+    >>> [round(loss.of(prediction, labels[i]), 2) for i, prediction in said]
+    [0.5, 0.5, 0.12]
+    """
+    said: dict[int, Any] = {}
+    learn_one, pop, timed = model.learn_one, said.pop, takes_time(model)
+    for step in steps:
+        if step >= 0:
+            said[step] = ask(xs[step])
+            continue
+        i = ~step
+        yield i, pop(i)
+        if timed:
+            learn_one(xs[i], labels[i], t=event_times[i])
+        else:
+            learn_one(xs[i], labels[i])
+
+
+def score(
+    model: Any,
+    metric: Metric,
+    xs: Sequence[Any],
+    labels: Sequence[Any],
+    event_times: Sequence[datetime],
+    steps: Sequence[int],
+) -> Metric:
+    """Update one of River's metrics, or a sum of them, with all that a model says; return it.
+
+    It is what ``river.evaluate.progressive_val_score(dataset, model, metric, moment=…, delay=…)`` returns, to the last bit:
+    the model is asked for probabilities where the metric takes them, else for a label or a value, and an empty prediction
+    is not scored.
+
+    Parameters
+    ----------
+    metric
+        A metric of ``river.metrics`` for classifiers or regressors.
+    model, xs, labels, event_times, steps
+        As :func:`predictions` takes them.
+
+    Raises
+    ------
+    MillraceError
+        When the metric does not fit the model.
+    """
+    from river.base import Classifier
+
+    if not metric.works_with(model):
+        raise MillraceError(f"metric {type(metric).__name__} does not fit a {type(model).__name__}; choose one for its task")
+    takes_labels = not isinstance(model, Classifier) or metric.requires_labels
+    ask, update = model.predict_one if takes_labels else model.predict_proba_one, metric.update
+    for i, prediction in predictions(model, ask, xs, labels, event_times, steps):
+        if prediction or prediction not in (None, {}):  # False and 0.0 are no empty predictions
+            update(labels[i], prediction)
+    return metric
