@@ -20,23 +20,28 @@ MODELS = '{"logistic": logistic, "recent": recent, "forest": trees}'
 @contextmanager
 def place(expectations: bool = False) -> Iterator[str]:
     """Enter an empty place with the dataset ``flights`` and three models; its name is given."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        root = Path(folder)
-        before = dict(os.environ)
-        for name in ("landing", "outbox", "root", "cache", "datasets"):
-            (root / name).mkdir()
-            os.environ[f"MILLRACE_{name.upper()}"] = str(root / name)
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlruns/mlflow.db"
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, environment(Path(folder)) as root:
         text = (CHECKOUT / "datasets" / "flights.py").read_text()
         text = re.sub(r"models=\{.*?\}", f"models={MODELS}", text, flags=re.DOTALL)
         if not expectations:
             text = re.sub(r"    expect=.*\n", "", text)
         (root / "datasets" / "flights.py").write_text(text.replace('"data/flights.parquet"', repr(str(FLIGHTS))))
-        try:
-            yield "flights"
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        yield "flights"
+
+
+@contextmanager
+def environment(root: Path) -> Iterator[Path]:
+    """Let every setting point into a folder."""
+    before = dict(os.environ)
+    for name in ("landing", "outbox", "root", "cache", "datasets"):
+        (root / name).mkdir()
+        os.environ[f"MILLRACE_{name.upper()}"] = str(root / name)
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlruns/mlflow.db"
+    try:
+        yield root
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def flights(months: int = 1, first: int = 0) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import copy
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from river import compose, dummy, feature_extraction, forest, multiclass, neighbors, preprocessing, rules, utils
@@ -136,6 +137,15 @@ class TargetAgg(feature_extraction.TargetAgg):
     def learn_one(self, x: dict[Any, Any], y: Any, t: Any = None) -> None:
         """Update the statistic of the group that ``x`` is in."""
         super().learn_one(x, y, t if isinstance(self.how, utils.TimeRolling) else None)
+
+
+@substitute
+class TimeRolling(utils.TimeRolling):
+    """Takes times that say their zone, as all of Millrace's do: River's begins at one that does not."""
+
+    def update(self, *args: Any, t: datetime, **kwargs: Any) -> None:
+        """Update the statistic at a moment."""
+        super().update(*args, t=t if t.tzinfo is None else t.astimezone(UTC).replace(tzinfo=None), **kwargs)
 
 
 @substitute

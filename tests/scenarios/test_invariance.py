@@ -80,3 +80,33 @@ def test_a_state_is_the_same_in_processes_of_other_hash_seeds(shop: Shop, seed: 
     here = models.build(catalog.load("shop"), "logistic")
     assert learn_until_error(here, as_examples(shop.table("examples"))) == (40, None)
     assert shop.digests()["logistic"] == (40, state.digest(here))
+
+
+def test_a_mean_over_a_stretch_of_time_is_rivers(shop: Shop) -> None:
+    from datetime import timedelta
+
+    from river import feature_extraction, linear_model, stats, utils
+
+    shop.change("from river import compose,", "from river import compose, feature_extraction, stats, utils,")
+    shop.change(
+        "dataset = Dataset(",
+        """def recent():
+    how = utils.TimeRolling(stats.Mean, period=timedelta(minutes=5))
+    return feature_extraction.TargetAgg(by="country", how=how) | linear_model.LogisticRegression()
+
+
+dataset = Dataset(""",
+    )
+    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "recent": recent}')
+    shop.arrive("\n".join(f"event  {i}  10:{i:02d}  country={['DE', 'FR'][i % 2]}" for i in range(40)))
+    shop.arrive("\n".join(f"label  {i}  11:{i:02d}  {'true' if i % 3 else 'false'}" for i in range(40)))
+    assert shop.tick().problems == []
+    assert shop.status().models["recent"].skips == 0
+    how = utils.TimeRolling(stats.Mean, period=timedelta(minutes=5))
+    plain = feature_extraction.TargetAgg(by="country", how=how) | linear_model.LogisticRegression()
+    rows = as_examples(shop.table("examples"))
+    for _, _, moment, label, x in rows:
+        plain.learn_one(x, label, t=moment.replace(tzinfo=None))
+    here = models.build(catalog.load("shop"), "recent")
+    assert learn_until_error(here, rows) == (40, None)
+    assert here.predict_proba_one(rows[-1][-1]) == plain.predict_proba_one(rows[-1][-1])
