@@ -64,7 +64,7 @@ dataset = Dataset(
 def rows(first: int, height: int) -> pl.DataFrame:
     """Return events and their answers, an hour later; ten million are a year."""
     i = pl.int_range(first, first + height, eager=True)
-    moment = (pl.lit(START) + pl.duration(microseconds=i * 3_153_600)).cast(pl.Datetime("us", "UTC"))
+    moment = (pl.lit(START) + pl.duration(microseconds=pl.lit(i) * 3_153_600)).cast(pl.Datetime("us", "UTC"))
     return pl.select(
         pl.format("s{}", i.cast(pl.String).str.zfill(9)).alias("event_id"),
         moment.alias("event_time"),
@@ -114,7 +114,9 @@ def graft(first: int, height: int) -> None:
         pl.max_horizontal("event_time", pl.lit(START + timedelta(microseconds=(first - 1) * 3_153_600, hours=1))).alias("clock"),
         pl.struct("price", "weight", "shop").alias("raw"),
     )
-    whole = whole.with_columns(pl.col("raw").alias("x"), pl.lit("natural").alias("label_source"), pl.lit(False).alias("correction"))
+    whole = whole.with_columns(
+        pl.col("raw").alias("x"), pl.lit("natural").alias("label_source"), pl.lit(False).alias("correction")
+    )
     labels = whole.with_columns(pl.col("label_arrival").alias("arrival"), pl.col("label_time").alias("clock"))
     last = arrival + 2 * height
     put("events", whole.with_columns(file=pl.lit(number + 1)), {"ingest": number + 2, "arrival": last})
@@ -124,14 +126,25 @@ def graft(first: int, height: int) -> None:
     examples = whole.with_columns(event_arrival="arrival", arrival="label_arrival", weight=pl.lit(1.0), clock="label_time")
     clock = microseconds(labels["clock"][-1])
     put("examples", examples, {"join": last, "seq": seq + height, "clock": clock})
-    shares = [pl.lit([False, True]).alias("classes"), pl.lit([0.6, 0.4]).alias("probabilities"), pl.lit(False).alias("prediction")]
-    known = {"version": pl.lit(1), "served": pl.lit(False), "origin": pl.lit("live"), "answered": pl.lit(False), "at": pl.lit(now())}
+    shares = [
+        pl.lit([False, True]).alias("classes"),
+        pl.lit([0.6, 0.4]).alias("probabilities"),
+        pl.lit(False).alias("prediction"),
+    ]
+    known = {
+        "version": pl.lit(1),
+        "served": pl.lit(False),
+        "origin": pl.lit("live"),
+        "answered": pl.lit(False),
+        "at": pl.lit(now()),
+    }
     said = pl.concat([whole.with_columns(*shares, model=pl.lit(model), **known) for model in ("prior", "logistic")]).sort("seq")
     table = Table("sales", "predictions")
     counts = {f"predictions/{m}": table.cursor(f"predictions/{m}") + height for m in ("prior", "logistic")}
     put("predictions", said, {"infer": last} | counts)
-    taken = [{"number": number + i, "name": f"{first}-{i}", "kind": kind, "sha256": f"{first}-{i}", "rows": height, "good": height}
-             for i, kind in ((1, "events"), (2, "labels"))]  # fmt: skip
+    each = {"rows": height, "good": height}
+    names = {number + 1: "events", number + 2: "labels"}
+    taken = [{"number": n, "name": f"{kind}-{first}", "kind": kind, "sha256": str(n), **each} for n, kind in names.items()]
     put("files", pl.DataFrame(taken), {"files": number + 2, "arrival": last, "clock": clock})
 
 
@@ -163,29 +176,29 @@ def _race() -> str:
 def depth(repeat: int) -> list[Figure]:
     """A tick of 1,000 new events and labels after ten million examples and after ten thousand; memory and time of a replay."""
     ticks: dict[int, float] = {}
-    replayed: dict[str, Any] = {}
     for history in (SHALLOW, DEEP):
         with place(history) as name:
-            times = []
-            for i in range(1, max(repeat, 3) + 1):
-                land_rows(history + i * NEW, NEW)
-                times.append(timed(lambda name=name: run(name)))
-            ticks[history] = statistics.median(times)
-            if history == DEEP:
-                replayed = measured_replay()
-    ratio = ticks[DEEP] / ticks[SHALLOW]
+            ticks[history] = statistics.median(_tick(name, history + i * NEW) for i in range(1, max(repeat, 3) + 1))
+            replayed = measured_replay()
+    tick = "a tick of 1,000 events and labels, after 10 million examples"
+    replay = "peak memory of a replay of 10 million examples (`prior`)"
+    said = f"{replayed['memory']:.0f} MB, {replayed['rate']:,.0f} examples/s"
     return [
-        Figure("a tick of 1,000 events and labels, after 10 million examples", f"{ticks[DEEP]:.2f} s", "after 10 thousand", ratio),
-        Figure(
-            "replay of 10 million examples (`prior`), peak memory beyond a process that has imported everything",
-            f"{replayed['memory']:.0f} MB, {replayed['rate']:,.0f} examples/s", "–", None,
-        ),
-    ]  # fmt: skip
+        Figure(tick, f"{ticks[DEEP]:.2f} s", "after 10 thousand", ticks[DEEP] / ticks[SHALLOW]),
+        Figure(replay, said, "beyond a process that has imported everything", None),
+    ]
+
+
+def _tick(name: str, first: int) -> float:
+    land_rows(first, NEW)
+    return timed(lambda: run(name))
 
 
 def measured_replay() -> dict[str, float]:
     """Fold ten million examples in a process of their own; return its peak memory beyond imports, in MB, and its rate."""
-    answer = subprocess.run([sys.executable, "-m", "benchmarks.depth"], check=True, capture_output=True, text=True, env=os.environ)
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.depth"], check=True, capture_output=True, text=True, env=os.environ
+    )
     before, after, seconds, count = map(float, answer.stdout.split())
     return {"memory": (after - before) / 1024, "rate": count / seconds}
 

@@ -1,4 +1,4 @@
-"""Which figures are there, and how is each measured?"""
+"""What is a figure, and what do the stages cost?"""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import polars as pl
 from deltalake import write_deltalake
 
 from benchmarks.place import events, flights, labels, land, land_by_day, place
 from millrace import catalog, features
 from millrace.examples import as_examples
-from millrace.fold import fold
+from millrace.expect import Expectation
 from millrace.infer import infer
 from millrace.ingest import ingest
-from millrace.join import join
 from millrace.run import pending, run
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -53,22 +54,66 @@ def median(repeat: int, once: Callable[[], tuple[float, float]]) -> tuple[float,
 
 
 def ingestion(repeat: int) -> list[Figure]:
-    """Rows a second of NDJSON with ids in time order, taken in and indexed, without and with expectations."""
-    found, rows = [], events(flights(months=7))
-    for expectations in (False, True):
+    """Rows a second of NDJSON with ids in time order, taken in and indexed, without and with expectations; small files."""
+    rows = events(flights(months=7))
+    new = rows.height - 100
 
-        def once(expectations: bool = expectations) -> tuple[float, float]:
-            with place(expectations) as name, tempfile.TemporaryDirectory() as folder:
-                land(name, "events", rows.head(100), "0")
-                ingest(name)  # imports and empty tables are not what is measured
-                data = land(name, "events", rows.slice(100), "1")
-                bare = timed(lambda: write_deltalake(folder, pl.read_ndjson(io.BytesIO(data)), mode="append"))
-                return timed(lambda: indexed(name)), bare
+    def once() -> tuple[float, float]:
+        with taken_in(rows.head(100)) as name, tempfile.TemporaryDirectory() as folder:
+            data = land(name, "events", rows.slice(100), "1")
+            bare = timed(lambda: write_deltalake(folder, pl.read_ndjson(io.BytesIO(data)), mode="append"))
+            return timed(lambda: indexed(name)), bare
 
-        ours, _, ratio = median(repeat, once)
-        what = f"ingest NDJSON, {'with' if expectations else 'without'} expectations"
-        found.append(Figure(what, f"{(rows.height - 100) / ours:,.0f} rows/s", "Polars reads, Delta writes", ratio))
-    return found
+    def checked(reading: bool) -> tuple[float, float]:
+        with taken_in(rows.head(100), expectations=True) as name:
+            data = land(name, "events", rows.slice(100), "1")
+            frame = pd.read_json(io.BytesIO(data), lines=True)
+            alone = timed(lambda: check_plainly(catalog.load(name).expect, frame))
+            alone += timed(lambda: pd.read_json(io.BytesIO(data), lines=True)) if reading else 0
+            return timed(lambda: indexed(name)), alone
+
+    def small() -> tuple[float, float]:
+        with taken_in(rows.head(100)) as name:
+            for i in range(1_000):
+                land(name, "events", rows.slice(100 + i, 1), f"{i:04}")
+            several = timed(lambda: indexed(name))
+            land(name, "events", rows.slice(1_100, 1_000), "whole")
+            return several, timed(lambda: indexed(name))
+
+    plain, _, ratio = median(repeat, once)
+    found = [Figure("ingest NDJSON, without expectations", f"{new / plain:,.0f} rows/s", "Polars reads, Delta writes", ratio)]
+    for reading, peer in (
+        (True, "pandas reads, Great Expectations checks"),
+        (False, "Great Expectations alone, on rows in memory"),
+    ):
+        ours, _, ratio = median(repeat, functools.partial(checked, reading))
+        found.append(Figure("ingest NDJSON, with ten expectations", f"{new / ours:,.0f} rows/s", peer, ratio))
+    several, _, ratio = median(repeat, small)
+    return [*found, Figure("ingest 1,000 files of a row", f"{several:.1f} ms a file", "the rows in one file", ratio)]
+
+
+@contextmanager
+def taken_in(rows: pl.DataFrame, expectations: bool = False) -> Iterator[str]:
+    """Enter a place where some rows were taken in: imports and empty tables are not what is measured."""
+    with place(expectations) as name:
+        land(name, "events", rows, "0")
+        indexed(name)
+        yield name
+
+
+def check_plainly(expectations: Sequence[Expectation], frame: pd.DataFrame) -> None:
+    """Check a frame as one would with Great Expectations alone."""
+    import great_expectations as gx
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    suite = gx.ExpectationSuite(name="plain")
+    for one in expectations:
+        suite.expectations.append(get_expectation_impl(f"expect_{one.name}")(**one.arguments))
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("plain").add_dataframe_asset("rows")
+    batch = asset.add_batch_definition_whole_dataframe("check").get_batch({"dataframe": frame})
+    assert batch.validate(suite).success
 
 
 def indexed(name: str) -> None:
@@ -97,7 +142,7 @@ def inference(repeat: int) -> list[Figure]:
             plain = [build() for build in dataset.models.values()]  # as River has them, not as Millrace makes them exact
             examples = as_examples(Table(name, "examples").read())
             for model in plain:
-                learn_plainly(model, examples)
+                [model.learn_one(x, label) for *_, label, x in examples]
             xs = features.rows(features.compute(dataset, month))
             ours = timed(lambda: infer(name))
             bare = timed(lambda: [[model.predict_proba_one(x) for x in xs] for model in plain])
@@ -105,35 +150,6 @@ def inference(repeat: int) -> list[Figure]:
 
     ours, _, ratio = median(repeat, once)
     return [Figure("infer a month with three models (and prior)", f"{ours:.2f} s", "bare predict_proba_one loops", ratio)]
-
-
-def learning(repeat: int) -> list[Figure]:
-    """A month folded durably: examples read, learned, checkpointed; each model against a bare loop on dicts in memory."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(repeat):
-        with place() as name:
-            land_by_day(name, flights())
-            ingest(name)
-            infer(name)
-            join(name)
-            dataset = catalog.load(name)
-            rows = as_examples(Table(name, "examples").read())
-            for model in dataset.models:
-                ours = timed(functools.partial(fold, name, model))
-                bare = timed(functools.partial(learn_plainly, dataset.models[model](), rows))
-                found.setdefault(model, []).append((ours, bare))
-    figures = []
-    for model, pairs in found.items():
-        ours, bare = (statistics.median(times) for times in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        figures.append(Figure(f"learn a month: {model}", f"{ours:.2f} s, {ours - bare:+.2f} s", "bare learn_one loop", ratio))
-    return figures
-
-
-def learn_plainly(model: Any, rows: list[Any]) -> None:
-    """Learn as one would with River alone."""
-    for *_, label, x in rows:
-        model.learn_one(x, label)
 
 
 def ticks(repeat: int) -> list[Figure]:
@@ -172,12 +188,3 @@ def idling(repeat: int) -> list[Figure]:
         Figure("an idle tick, in process", f"{inside * 1000:.0f} ms", "–", None),
         Figure("an idle tick, `millrace run` as a process", f"{outside:.2f} s", "python -c 'import polars'", outside / nothing),
     ]
-
-
-ALL: dict[str, Callable[[int], list[Figure]]] = {
-    "ingest": ingestion,
-    "infer": inference,
-    "learn": learning,
-    "tick": ticks,
-    "idle": idling,
-}

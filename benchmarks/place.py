@@ -14,17 +14,35 @@ import polars as pl
 
 CHECKOUT = Path(__file__).parent.parent
 FLIGHTS = CHECKOUT / "datasets" / "data" / "flights.parquet"
-MODELS = '{"logistic": logistic, "recent": recent, "forest": trees}'
+MODELS = '{"logistic": logistic, "tree": hoeffding, "forest": trees}'
+TREE = """def hoeffding() -> Classifier:
+    return compose.Select(*NUMBERS, "clock") | tree.HoeffdingTreeClassifier()
+
+
+dataset = Dataset("""
+EXPECT = """    expect=[
+        expect.column_values_to_be_in_set("origin", ["EWR", "JFK", "LGA"]),
+        expect.column_values_to_not_be_null("carrier"),
+        expect.column_values_to_match_regex("carrier", "^[A-Z0-9]{2}$"),
+        expect.column_value_lengths_to_equal("dest", 3),
+        expect.column_values_to_match_regex("dest", "^[A-Z]+$"),
+        expect.column_values_to_not_be_in_set("dest", ["EWR", "JFK"]),
+        expect.column_values_to_be_between("precip", 0, 10),
+        expect.column_values_to_be_between("visib", 0, 10),
+        expect.column_mean_to_be_between("distance", 500, 2000),
+        expect.column_values_to_be_unique("event_id"),
+    ],
+"""
 
 
 @contextmanager
 def place(expectations: bool = False) -> Iterator[str]:
-    """Enter an empty place with the dataset ``flights`` and three models; its name is given."""
+    """Enter an empty place with the dataset ``flights``, three models, and ten expectations or none; its name is given."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, environment(Path(folder)) as root:
         text = (CHECKOUT / "datasets" / "flights.py").read_text()
         text = re.sub(r"models=\{.*?\}", f"models={MODELS}", text, flags=re.DOTALL)
-        if not expectations:
-            text = re.sub(r"    expect=.*\n", "", text)
+        text = text.replace("dataset = Dataset(", TREE).replace("preprocessing, stats", "preprocessing, stats, tree")
+        text = re.sub(r"    expect=.*\n", EXPECT if expectations else "", text)
         (root / "datasets" / "flights.py").write_text(text.replace('"data/flights.parquet"', repr(str(FLIGHTS))))
         yield "flights"
 

@@ -6,15 +6,17 @@ arrivals in order and never back, so the log is a function of the rows that arri
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 import polars as pl
 
-from millrace import catalog
+from millrace import catalog, tables
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
-from millrace.errors import ConflictError
+from millrace.errors import ConflictError, MillraceError
 from millrace.tables import Table, at_arrivals
 from millrace.waiting import WaitingRoom
 
@@ -55,7 +57,8 @@ def join(name: str) -> JoinReport:
         if cursor >= inferred:
             return report
         upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
-        found, early, late, clock = _possible(dataset, cursor, upto)
+        with WaitingRoom(name) as room:
+            found, early, late, clock = _possible(dataset, room, cursor, upto)
         seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
         after = {"join": upto, "seq": report.seq + found.height, "late": examples.cursor("late") + late}
         after |= {} if clock is None else {"clock": clock}  # up to where the index of ids may forget
@@ -73,7 +76,37 @@ def join(name: str) -> JoinReport:
             return report
 
 
-def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
+def mend(name: str) -> int:
+    """Put those examples back that are missing in the log, from the tables that it is made from; return how many.
+
+    Raises
+    ------
+    MillraceError
+        When these tables do not give what the log held.
+    """
+    dataset, examples = catalog.load(name), Table(name, "examples")
+    cursor, head = examples.cursor("join"), examples.cursor("seq")
+    mended, seq = 0, 0
+    if examples.count() == head:
+        return 0
+    with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        for after in range(0, cursor, _ARRIVALS_AT_ONCE):
+            found, *_ = _possible(dataset, room, after, min(after + _ARRIVALS_AT_ONCE, cursor))
+            found = found.with_columns(pl.int_range(seq + 1, seq + 1 + found.height, dtype=pl.Int64).alias("seq"))
+            there = Table(name, "examples").read("seq", where=pl.col("seq").is_between(seq + 1, seq + found.height))["seq"]
+            lost = found.filter(~pl.col("seq").is_in(there.implode()))
+            if lost.height:
+                Table(name, "examples").append(lost, {"join": cursor, "seq": head})
+            mended, seq = mended + lost.height, seq + found.height
+    if seq != head:
+        raise MillraceError(
+            f"the log of {name} held {head:,} examples, and its tables events, labels and features give {seq:,}: they were "
+            f"changed by hand, too; restore the folder {tables.folder(name)} from a copy"
+        )
+    return mended
+
+
+def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
     """Find what the arrivals after one up to another make possible.
 
     Returns
@@ -82,8 +115,7 @@ def _possible(dataset: Dataset, after: int, upto: int) -> tuple[pl.DataFrame, pl
         The examples in order of their place; the rows for quarantine; how many labels came after the window; the data's
         clock at the last of these arrivals, in microseconds.
     """
-    with WaitingRoom(dataset.name) as room:
-        found, clock = room.pairs(after, upto), room.clock(upto)
+    found, clock = room.pairs(after, upto), room.clock(upto)
     pairs = found.with_columns(place=pl.max_horizontal("arrival", "event_arrival"))
     is_new = pl.col("place") > after
     precedes = pl.col("label_time") < pl.col("event_time")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from millrace import catalog, checkpoints, examples, fold, models, publish, race, state, tables
+from millrace import catalog, checkpoints, examples, fold, join, models, publish, race, state, tables
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, unknown
@@ -27,9 +27,10 @@ _SHARE = 0.15
 @dataclass
 class ReplayReport:
     """What was built again: a fold a model; ``same`` tells whether its digest is the one that was on record at its seq
-    (None where there was none)."""
+    (None where there was none). ``mended`` examples were missing in the log, and are back."""
 
     dataset: str
+    mended: int = 0
     folds: list[FoldReport] = field(default_factory=list)
     same: dict[str, bool | None] = field(default_factory=dict)
     publish: PublishReport | None = None
@@ -42,7 +43,9 @@ class ReplayReport:
 
     def __str__(self) -> str:
         says = {True: "the digest that was on record", False: "another digest than was on record", None: "a new lineage"}
-        return "\n".join([*(f"{one}; {says[self.same.get(one.model)]}" for one in self.folds), str(self.publish or "")]).strip()
+        said = [f"{self.mended:,} examples were missing in the log, and are back"] if self.mended else []
+        said += [f"{one}; {says[self.same.get(one.model)]}" for one in self.folds]
+        return "\n".join([*said, *([str(self.publish)] if self.publish else [])])
 
 
 def replay(name: str, model: str | None = None, progress: Progress | None = None) -> ReplayReport:
@@ -66,7 +69,7 @@ def replay(name: str, model: str | None = None, progress: Progress | None = None
     if model is not None and model not in dataset.racing:
         raise unknown("model", model, dataset.racing)
     _require_log(name)
-    report = ReplayReport(name)
+    report = ReplayReport(name, mended=join.mend(name))
     for one in [model] if model else dataset.racing:
         try:
             found, report.same[one] = _rebuilt(dataset, one, progress)

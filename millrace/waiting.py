@@ -65,11 +65,20 @@ _AT_ONCE = 500
 
 
 class WaitingRoom:
-    """The index of a dataset, brought up to the tables when it is entered."""
+    """The index of a dataset, brought up to the tables when it is entered.
 
-    def __init__(self, dataset: str) -> None:
+    Parameters
+    ----------
+    dataset
+        Its name.
+    whole
+        A file for an index that forgets nothing, to go through the tables from the beginning again.
+    """
+
+    def __init__(self, dataset: str, whole: Path | None = None) -> None:
         self._dataset = dataset
-        self._path: Path = settings().cache / dataset / "ids.db"
+        self._path: Path = whole or settings().cache / dataset / "ids.db"
+        self._forgets = whole is None
         horizon = catalog.load(dataset).id_horizon
         self._horizon = _FOR_EVER if horizon is None else horizon // timedelta(microseconds=1)
 
@@ -90,6 +99,7 @@ class WaitingRoom:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        self._connection.execute("PRAGMA page_size=16384")  # of a new file
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute("PRAGMA cache_size=-65536")
@@ -100,7 +110,7 @@ class WaitingRoom:
         labels = Table(self._dataset, "labels")  # the last that ingestion writes: what it has, the others have
         if self._cursor() == (labels.identity, labels.cursor("ingest"), self._horizon):
             return
-        joined = Table(self._dataset, "examples").cursor("clock") or _BEGINNING
+        joined = (self._forgets and Table(self._dataset, "examples").cursor("clock")) or _BEGINNING
         labels = Table(self._dataset, "labels")  # opened after: it has all that is joined
         head, identity = labels.cursor("ingest"), labels.identity
         one = self._connection
@@ -237,8 +247,8 @@ class WaitingRoom:
     def _ask(self, question: str, table: str, ids: pl.Series) -> list[tuple[Any, ...]]:
         ends = f"SELECT (SELECT min(event_id) FROM {table}), (SELECT max(event_id) FROM {table})"
         low, high = self._connection.execute(ends).fetchone()
-        among = ids.filter((ids >= low) & (ids <= high)) if low is not None else ids.clear()  # new ids in ascending order are not
-        wanted, found = among.unique(maintain_order=True).to_list(), []
+        known = ids.clear() if low is None else ids.filter(ids.is_between(low, high))  # most new ids come after all others
+        wanted, found = known.unique(maintain_order=True).to_list(), []
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             found.extend(self._connection.execute(question.format(",".join("?" * len(some))), some).fetchall())

@@ -93,7 +93,9 @@ def test_an_index_for_another_horizon_is_made_again(short: Shop) -> None:
             assert room.events(pl.Series(["a", "b", "c"]))["event_id"].to_list() == known
 
 
-@pytest.mark.parametrize(("horizon", "said"), [("timedelta(hours=23)", "is longer than id_horizon"), ("timedelta(0)", "longer than nothing")])
+@pytest.mark.parametrize(
+    ("horizon", "said"), [("timedelta(hours=23)", "is longer than id_horizon"), ("timedelta(0)", "longer than nothing")]
+)
 def test_a_horizon_that_cannot_be_is_refused(shop: Shop, horizon: str, said: str) -> None:
     shop.change("    race=", f"    id_horizon={horizon},\n    race=")
     with pytest.raises(DatasetError, match=said):

@@ -17,10 +17,11 @@ from millrace.examples import as_examples
 from millrace.learner import learn_until_error
 from tests.shop import Shop
 
-_EVENT = st.tuples(st.just("event"), st.integers(0, 5), st.integers(0, 90), st.sampled_from([10.0, 30.0, 31.0, 2000.0]))
-_LABEL = st.tuples(st.just("label"), st.integers(0, 5), st.integers(0, 90), st.booleans())
+_EVENT = st.tuples(st.just("event"), st.integers(0, 3), st.integers(0, 90), st.sampled_from([10.0, 30.0, 31.0, 2000.0]))
+_LABEL = st.tuples(st.just("label"), st.integers(0, 3), st.integers(0, 90), st.booleans())
 _ROWS = st.lists(st.one_of(_EVENT, _LABEL), min_size=1, max_size=12)
-"""Events and labels in any order of arrival: labels before their events, equal times, ids again, corrections, bad rows."""
+"""Events and labels of three days in any order of arrival: labels before their events, equal times, ids again within a
+horizon of a day and after it, corrections, bad rows."""
 
 
 def _line(row: tuple[str, int, int, float | bool]) -> bytes:
@@ -37,12 +38,13 @@ def _line(row: tuple[str, int, int, float | bool]) -> bytes:
 
 def _live(shop: Shop, rows: list[tuple[str, int, int, float | bool]], cuts: list[bool], ticks: list[bool]) -> object:
     """Let the rows arrive: a new file where ``cuts`` says so or the kind changes, a tick after it where ``ticks`` says so."""
+    shop.change("    race=", "    id_horizon=timedelta(days=1),\n    race=")
     held: list[bytes] = []
     for i, row in enumerate(rows):
         held.append(_line(row))
         last = i + 1 == len(rows)
         if last or cuts[i] or rows[i + 1][0] != row[0]:
-            shop.put(f"{row[0]}s-{i:04d}.ndjson", b"".join(held))
+            shop.put(f"{row[0]}s-{i:04d}.ndjson", b"\n" * i + b"".join(held))  # no two files of the same bytes
             held = []
             if ticks[i] or last:
                 shop.tick()
@@ -55,9 +57,12 @@ def _live(shop: Shop, rows: list[tuple[str, int, int, float | bool]], cuts: list
         found.quarantined,
         found.duplicates,
         found.events_waiting,
+        found.labels_waiting,
+        found.late,
     )
+    answered = sorted(shop.table("predictions").filter("answered")["arrival"])
     x = shop.table("examples").select("seq", "event_id", "label", "arrival", "label_arrival", "clock", "x").rows()
-    return accounts, found.clock, x, shop.digests(), sorted(shop.table("quarantine")["arrival"])
+    return accounts, answered, found.clock, x, shop.digests(), sorted(shop.table("quarantine")["arrival"])
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

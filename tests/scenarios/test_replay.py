@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ def test_a_table_that_was_rolled_back_by_hand_is_named_and_made_again_by_replay(
     after = lived.status()
     assert (after.champion, after.models["logistic"].seq) == ("logistic", 12)
     assert verify("shop", every=True).problems == []
+
+
+def test_examples_that_are_missing_in_the_log_are_named_and_put_back_by_replay(lived: Shop) -> None:
+    from deltalake import DeltaTable
+
+    before = lived.table("examples").rows()
+    table = DeltaTable(str(lived.place / "root" / "shop" / "examples"))
+    table.restore(table.version() - 3)
+    assert len(lived.log()) == 4
+    (lived.place / "cache" / "shop" / "ids.db").unlink()
+    assert "the log of shop is broken between seq 5 and 6: 0 examples instead of 2" in verify("shop", "logistic").problems[0]
+    report = replay("shop")
+    assert (report.mended, report.same) == (6, {"prior": True, "logistic": True})
+    assert lived.table("examples").rows() == before
+    assert verify("shop", every=True).problems == []
+
+
+def test_a_table_that_is_gone_is_named(lived: Shop) -> None:
+    shutil.rmtree(lived.place / "root" / "shop" / "examples")
+    with pytest.raises(MillraceError, match=r"restore the folder .*shop from a copy, or remove it whole"):
+        lived.arrive(TABLE.format(5))
+        lived.tick()
 
 
 def test_a_model_that_is_not_there_is_answered_with_those_that_are(lived: Shop) -> None:
