@@ -79,7 +79,7 @@ on {now():%Y-%m-%d}, {machine},
 
 The peers do less: Polars and Delta neither check a row nor know its id (its index is counted); a bare loop, of River's own
 classes, has its rows as dicts in memory, keeps nothing, and is gone with its process. A month is January's 27,004 flights; the
-models are `logistic` and `forest` (ten trees) of `datasets/flights.py`, and a Hoeffding tree on its numbers.
+models are `logistic` and `forest` (ten trees) of `datasets/flights.py`, and a Hoeffding tree.
 """
 
 

@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).parent.parent
 FLIGHTS = CHECKOUT / "datasets" / "data" / "flights.parquet"
 MODELS = '{"logistic": logistic, "tree": hoeffding, "forest": trees}'
 TREE = """def hoeffding() -> Classifier:
-    return compose.Select(*NUMBERS, "clock") | tree.HoeffdingTreeClassifier()
+    return tree.HoeffdingTreeClassifier()
 
 
 dataset = Dataset("""

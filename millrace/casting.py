@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -17,6 +18,7 @@ from millrace.schema import Column, Dtype
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 _USUAL = "%Y-%m-%dT%H:%M:%S%.fZ"
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
+_CALENDAR = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 _ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)$"
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
 _FLOATS = (pl.Float64, pl.Float32)
@@ -152,17 +154,23 @@ def _value(raw: pl.Series, wanted: Dtype) -> pl.Expr | pl.Series:
 
 def _times(raw: pl.Series) -> pl.Expr | pl.Series:
     if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
-        return raw.cast(pl.Datetime("us", raw.dtype.time_zone)).dt.convert_time_zone("UTC")
+        return _within_calendar(raw.cast(pl.Datetime("us", raw.dtype.time_zone)).dt.convert_time_zone("UTC"))
     if raw.dtype != pl.String:
         return pl.lit(None, dtype=UTC_MICROSECONDS).alias(raw.name)
     usual = raw.str.to_datetime(_USUAL, time_unit="us", strict=False).dt.replace_time_zone("UTC")
     rest = (usual.is_null() & raw.is_not_null()).arg_true()
-    if not rest.len():
-        return usual
-    return usual.scatter(rest, pl.select(_other_time(pl.lit(raw.gather(rest)))).to_series())
+    if rest.len():
+        usual = usual.scatter(rest, pl.select(other_times(pl.lit(raw.gather(rest)))).to_series())
+    return _within_calendar(usual)
 
 
-def _other_time(raw: pl.Expr) -> pl.Expr:
+def _within_calendar(times: pl.Series) -> pl.Series:
+    """Make null of what Python has no time for, before the year 1 and after 9999."""
+    known = times.is_between(*_CALENDAR).fill_null(True)
+    return times if known.all() else times.zip_with(known, times.clear(len(times)))
+
+
+def other_times(raw: pl.Expr) -> pl.Expr:
     """Parse the ways to write a time that are not the usual one; slower, and the same where both can."""
     text = _with_t(raw).str.replace(r"[Zz]$", "+00:00")
     zoned = pl.when(text.str.contains(_ZONE)).then(text)

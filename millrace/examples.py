@@ -5,7 +5,6 @@ The log is the table ``examples``. It is read by ranges of ``seq``, sorted, and 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -14,8 +13,8 @@ from millrace import features
 from millrace.errors import MillraceError
 from millrace.tables import Table
 
-Example = tuple[int, str, datetime, Any, dict[str, Any]]
-"""``seq``, ``event_id``, ``event_time``, ``label``, ``x``."""
+Example = tuple[int, str, int, Any, dict[str, Any]]
+"""``seq``, ``event_id``, ``event_time`` (in microseconds since 1970, UTC), ``label``, ``x``."""
 
 
 def read(table: Table, after: int, upto: int) -> pl.DataFrame:
@@ -44,4 +43,5 @@ def read(table: Table, after: int, upto: int) -> pl.DataFrame:
 def as_examples(rows: pl.DataFrame) -> list[Example]:
     """Turn rows of the log into what a model learns."""
     xs = features.rows(rows["x"].struct.unnest())
-    return list(zip(*(rows[c].to_list() for c in ("seq", "event_id", "event_time", "label")), xs, strict=True))
+    columns = (rows[name].to_physical().to_list() for name in ("seq", "event_id", "event_time"))
+    return list(zip(*columns, rows["label"].to_list(), xs, strict=True))

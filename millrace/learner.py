@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from millrace import state, task
+from millrace.clock import from_microseconds
 from millrace.examples import Example
 
 SUSPEND_AFTER = 100
@@ -122,7 +123,7 @@ def learn_until_error(estimator: Any, examples: Sequence[Example]) -> tuple[int,
     try:
         if timed:
             for at, (_, _, event_time, label, x) in enumerate(examples):  # noqa: B007 - where it fails
-                learn_one(x, label, t=event_time)
+                learn_one(x, label, t=from_microseconds(event_time))
         else:
             for at, (_, _, _, label, x) in enumerate(examples):  # noqa: B007 - where it fails
                 learn_one(x, label)

@@ -99,14 +99,17 @@ def accounts(one: Status) -> Table:
 def race(one: Status) -> Table:
     """Return the table of the models, best first, each beside ``prior``."""
     metrics = list(dict.fromkeys(name for model in one.models.values() for name in model.metrics))
-    table = _table("model", f"{one.loss} loss", "recent", "beside prior", *metrics, "labels", "predicted", "seq", "version")
+    table = _table("model", f"{one.loss} loss", "recent", "beside prior", *metrics, "labels", "predicted", "seq", "version", "state")
     prior = one.models.get("prior")
     for name, model in sorted(one.models.items(), key=lambda item: (item[1].loss is None, item[1].loss)):
         shown = f"[bold]{name}[/] ★" if name == one.champion else name
         values = [_number(model.metrics.get(metric)) for metric in metrics]
         counts = [f"{model.labelled:,}", f"{model.predictions:,}", f"{model.seq:,}"]
         version = "–" if model.version is None else f"v{model.version}"
-        table.add_row(shown, _number(model.loss), _number(model.recent_loss), _beside(model, prior), *values, *counts, version)
+        state = (model.digest or "–")[:8]
+        table.add_row(
+            shown, _number(model.loss), _number(model.recent_loss), _beside(model, prior), *values, *counts, version, state
+        )
     return table
 
 

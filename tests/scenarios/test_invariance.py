@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from millrace import catalog, models, state
+from millrace.clock import from_microseconds
 from millrace.examples import as_examples
 from millrace.learner import learn_until_error
 from tests.shop import Shop
@@ -111,7 +112,7 @@ dataset = Dataset(""",
     plain = feature_extraction.TargetAgg(by="country", how=how) | linear_model.LogisticRegression()
     rows = as_examples(shop.table("examples"))
     for _, _, moment, label, x in rows:
-        plain.learn_one(x, label, t=moment.replace(tzinfo=None))
+        plain.learn_one(x, label, t=from_microseconds(moment).replace(tzinfo=None))
     here = models.build(catalog.load("shop"), "recent")
     assert learn_until_error(here, rows) == (40, None)
     assert here.predict_proba_one(rows[-1][-1]) == plain.predict_proba_one(rows[-1][-1])
