@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prefect import task
 
 import millrace.fold
@@ -10,6 +12,7 @@ import millrace.publish
 import millrace.race
 from millrace import catalog
 from tasks.artifacts import show, tell
+from tasks.progress import shown
 
 
 def models(dataset: str) -> list[str]:
@@ -26,7 +29,8 @@ async def join(dataset: str) -> None:
 @task(task_run_name="fold-{dataset}-{model}")
 async def fold(dataset: str, model: str) -> None:
     """Bring one model to the head of the log."""
-    tell(f"fold-{model}", millrace.fold.fold(dataset, model))
+    report = await shown("fold", dataset, functools.partial(millrace.fold.fold, dataset, model))
+    tell(f"fold-{model}", report)
 
 
 @task(task_run_name="score-{dataset}", retries=2, retry_delay_seconds=5)

@@ -142,6 +142,17 @@ def test_the_replay_flow_proves_and_fails_where_a_state_is_lost_until_it_is_buil
     assert status("shop").models["logistic"].seq == 4
 
 
+def test_a_long_fold_shows_how_far_it_has_come(flows: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.artifacts import Artifact
+
+    monkeypatch.setattr("millrace.fold.CHUNK", 1)
+    shop.arrive(ORDERS)
+    assert state_of(flows.run, "shop").is_completed()
+    artifact = asyncio.run(Artifact.aget("fold-shop-logistic"))
+    assert artifact is not None
+    assert (artifact.type, artifact.data) == ("progress", 100.0)
+
+
 def test_a_run_leaves_its_tasks_and_artifacts_and_a_run_with_nothing_new_starts_none(flows: Any, shop: Shop) -> None:
     from prefect.artifacts import Artifact
 
