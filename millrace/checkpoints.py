@@ -16,10 +16,10 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import tables
+from millrace import durable, tables
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
-from millrace.errors import MillraceError
+from millrace.errors import MillraceError, writing
 from millrace.learner import SUSPEND_AFTER, Skip
 from millrace.tables import Table
 
@@ -173,9 +173,10 @@ def write_state(dataset: str, data: bytes) -> str:
     """Write a state, whole or not at all; return its sha256, which is its name."""
     sha256 = hashlib.sha256(data).hexdigest()
     path = _path(dataset, sha256)
-    if path.exists():
-        os.utime(path)  # as good as new: maintenance removes what is old and named by nothing
-    else:
+    with writing(f"state {path}"):
+        if path.exists():
+            os.utime(path)  # as good as new: maintenance removes what is old and named by nothing
+            return sha256
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}.tmp")
         with aside.open("wb") as file:
@@ -183,6 +184,7 @@ def write_state(dataset: str, data: bytes) -> str:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
+        durable.to_disk(path.parent)
     return sha256
 
 

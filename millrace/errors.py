@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MillraceError(Exception):
@@ -28,6 +31,25 @@ class RegistryError(MillraceError):
 
 class InexactModelWarning(UserWarning):
     """A part of a model is not exact: folded again, elsewhere, it may differ in the last bit."""
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Tell what could not be written, and that nothing is lost; around whatever writes.
+
+    Raises
+    ------
+    MillraceError
+        In place of an `OSError`, such as of a disk that is full, and of SQLite's.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        said = " ".join(re.sub(r"\x1b\[\d+m", "", str(error)).split())
+        raise MillraceError(
+            f"{what} cannot be written: {said}; nothing that was committed is lost: make room, or mend what it says, and run it "
+            "again"
+        ) from error
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> UsageError:

@@ -53,7 +53,7 @@ def infer(name: str) -> InferReport:
     """
     dataset = catalog.load(name)
     report = InferReport(name)
-    outbox.release(name, Table(name, "predictions").cursor("infer"))
+    outbox.release(name, Table(name, "predictions"))
     try:
         while _log_features(dataset, report):
             pass

@@ -1,22 +1,28 @@
 """How does the business get what was served: each prediction once, in files that are whole?
 
-A file is written aside, before its predictions are committed, and renamed into place after. What a crash left aside is
-shown by the next run if its predictions were committed, and written again if they were not.
+A file is written aside, whole, before its predictions are committed, and renamed into place after. What a crash left aside
+is shown by the next run if its predictions were committed, and written again if they were not. Each process writes its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
 
 from millrace import task
-from millrace.clock import write_moment
+from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
+from millrace.errors import writing
+from millrace.loss import Prediction
 from millrace.settings import settings
+from millrace.tables import Table
 
 
 def folder(name: str) -> Path:
@@ -34,19 +40,24 @@ def write(dataset: Dataset, served: pl.DataFrame, first: int, last: int) -> Path
     first, last
         The arrivals that the file covers; they are its name.
     """
-    folder(dataset.name).mkdir(parents=True, exist_ok=True)
-    aside = folder(dataset.name) / f".predictions-{first:012d}-{last:012d}.ndjson.tmp"
+    aside = folder(dataset.name) / f".predictions-{first:012d}-{last:012d}.ndjson.{os.getpid()}.tmp"
+    part = aside.with_suffix(".part")
     predictions = task.from_columns(dataset, served)
-    with aside.open("wb") as file:
-        for row, prediction in zip(served.iter_rows(named=True), predictions, strict=True):
-            line = {"event_id": row["event_id"], "event_time": write_moment(row["event_time"]), "prediction": row["prediction"]}
-            if isinstance(prediction, dict):
-                line["probabilities"] = {_name(label): p for label, p in prediction.items()}
-            line |= {"model": row["model"], "version": row["version"], "at": write_moment(row["at"])}
-            file.write(orjson.dumps(line) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return aside
+    with writing(aside):
+        folder(dataset.name).mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            for row, prediction in zip(served.iter_rows(named=True), predictions, strict=True):
+                file.write(orjson.dumps(_line(row, prediction)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return part.replace(aside)
+
+
+def _line(row: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
+    line = {"event_id": row["event_id"], "event_time": write_moment(row["event_time"]), "prediction": row["prediction"]}
+    if isinstance(prediction, dict):
+        line["probabilities"] = {_name(label): p for label, p in prediction.items()}
+    return line | {"model": row["model"], "version": row["version"], "at": write_moment(row["at"])}
 
 
 def _name(label: object) -> str:
@@ -55,13 +66,39 @@ def _name(label: object) -> str:
 
 def show(aside: Path) -> Path:
     """Rename a file into place: from now on it is there, whole."""
-    final = aside.with_name(aside.name.removeprefix(".").removesuffix(".tmp"))
-    return aside.replace(final)
+    return aside.replace(_place(aside))
 
 
-def release(name: str, committed: int) -> None:
-    """Show the files whose predictions were committed when their run was cut off."""
-    for aside in folder(name).glob(".predictions-*.ndjson.tmp"):
-        found = re.search(r"-(\d+)\.ndjson\.tmp$", aside.name)
-        if found and int(found[1]) <= committed:
-            show(aside)
+def _place(aside: Path) -> Path:
+    return aside.with_name(aside.name.removeprefix(".").partition(".ndjson")[0] + ".ndjson")
+
+
+def release(name: str, table: Table) -> None:
+    """Show the files whose predictions were committed when their run was cut off, and remove those of which others were.
+
+    Parameters
+    ----------
+    table
+        The table ``predictions``.
+    """
+    for aside in folder(name).glob(".predictions-*.tmp"):
+        first, last = (int(number) for number in re.findall(r"-(\d+)", aside.name)[:2])
+        if last <= table.cursor("infer"):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if _is_committed(aside, table, first, last):
+                    show(aside)
+                else:
+                    aside.unlink()
+    long_ago = (now() - timedelta(days=1)).timestamp()
+    for left in folder(name).glob(".predictions-*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_mtime < long_ago:
+                left.unlink()
+
+
+def _is_committed(aside: Path, table: Table, first: int, last: int) -> bool:
+    """Tell whether these predictions, and not another process's of the same events, are those in the table."""
+    with aside.open("rb") as file:
+        line = orjson.loads(file.readline())
+    where = pl.col("arrival").is_between(first, last) & pl.col("served") & (pl.col("event_id") == line["event_id"])
+    return line["at"] in [write_moment(at) for at in table.read("at", where=where)["at"]]

@@ -96,7 +96,7 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
                 except MillraceError as error:  # a state that cannot be read holds up no other model
                     report.problems.append(f"{model}: {error}")
         newest |= _recorded(table, new)
-        report.versions = {one.model: one.version or 0 for one in new if newest[one.model] is one}
+        report.versions = {one.model: one.version or 0 for one in new if newest.get(one.model) is one}
         _set_aliases(registry, newest, report)
         _log_metrics(registry, newest, standings, report)
     except RegistryError as error:

@@ -99,7 +99,8 @@ def accounts(one: Status) -> Table:
 def race(one: Status) -> Table:
     """Return the table of the models, best first, each beside ``prior``."""
     metrics = list(dict.fromkeys(name for model in one.models.values() for name in model.metrics))
-    table = _table("model", f"{one.loss} loss", "recent", "beside prior", *metrics, "labels", "predicted", "seq", "version", "state")
+    stands = ("labels", "predicted", "seq", "version", "state")
+    table = _table("model", f"{one.loss} loss", "recent", "beside prior", *metrics, *stands)
     prior = one.models.get("prior")
     for name, model in sorted(one.models.items(), key=lambda item: (item[1].loss is None, item[1].loss)):
         shown = f"[bold]{name}[/] ★" if name == one.champion else name

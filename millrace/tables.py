@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace import features, task
+from millrace import durable, features, task
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import microseconds, now
 from millrace.dataset import Dataset
-from millrace.errors import ConflictError, MillraceError
+from millrace.errors import ConflictError, MillraceError, writing
 from millrace.settings import settings
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def create(dataset: Dataset) -> None:
     """
     if created(dataset.name):
         return
-    with lock(dataset.name):
+    with writing(folder(dataset.name)), lock(dataset.name):
         for name, columns in schemas(dataset).items():
             _create(folder(dataset.name) / name, pl.DataFrame(schema=columns))
         (folder(dataset.name) / ".layout").write_text(_LAYOUT)
@@ -138,7 +138,7 @@ def _create(path: Path, empty: pl.DataFrame) -> None:
     from deltalake import DeltaTable, Schema
 
     wanted = empty.to_arrow().schema
-    if not (path / "_delta_log").is_dir():
+    if not any((path / "_delta_log").glob("*.json")):  # or it was begun when there was no room
         DeltaTable.create(str(path), schema=wanted, configuration=_PROPERTIES)
         return
     table = DeltaTable(str(path))
@@ -184,6 +184,18 @@ def as_struct(frame: pl.DataFrame, column: str, wanted: pl.DataType) -> pl.Expr:
     return pl.struct(parts).alias(column)
 
 
+_WHOLE = set[Path]()
+"""The tables that were found whole in this process; what it writes itself is."""
+
+
+def _make_whole(dataset: str, path: Path) -> None:
+    """Take a table back to its last whole commit, if a power cut tore the ones after it."""
+    if durable.torn(path):
+        with lock(dataset):
+            durable.take_back(durable.torn(path))
+    _WHOLE.add(path)
+
+
 class Table:
     """A table of a dataset, opened at its newest version.
 
@@ -197,6 +209,8 @@ class Table:
 
         self.name = name
         self.path = folder(dataset) / name
+        if self.path not in _WHOLE:
+            _make_whole(dataset, self.path)
         try:
             self._delta: DeltaTable = DeltaTable(str(self.path))
         except TableNotFoundError as error:
@@ -249,17 +263,21 @@ class Table:
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError, SchemaMismatchError
 
-        moment = microseconds(now()) // 1000
+        moment, opened = microseconds(now()) // 1000, self._delta.version()
         transactions = [Transaction(application, number, moment) for application, number in cursors.items()]
         aligned, grown = self._aligned(frame)
         try:
-            write_deltalake(
-                self._delta,
-                aligned,
-                mode="append",
-                schema_mode="merge" if grown else None,
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
+            with writing(f"table {self.path}"):
+                write_deltalake(
+                    self._delta,
+                    aligned,
+                    mode="append",
+                    schema_mode="merge" if grown else None,
+                    commit_properties=CommitProperties(
+                        app_transactions=transactions, custom_metadata={durable.CURSORS: str(len(transactions))}
+                    ),
+                )
+                durable.sync(self.path, opened, self._delta.version())
         except CommitFailedError as error:
             raise ConflictError(f"another process is ahead in {self.path.parent.name}/{self.name}: {error}") from error
         except SchemaMismatchError as error:

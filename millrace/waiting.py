@@ -20,6 +20,7 @@ import polars as pl
 from millrace import catalog
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import from_microseconds, microseconds
+from millrace.errors import writing
 from millrace.settings import settings
 from millrace.tables import Table
 
@@ -83,15 +84,16 @@ class WaitingRoom:
         self._horizon = _FOR_EVER if horizon is None else horizon // timedelta(microseconds=1)
 
     def __enter__(self) -> WaitingRoom:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open()
-            self.follow()
-        except sqlite3.DatabaseError:  # torn by a crash, or of another shape: it is a view, so it is made again
-            self._connection.close()
-            self._path.unlink(missing_ok=True)
-            self._open()
-            self.follow()
+        with writing(f"the index of ids {self._path}"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._open()
+                self.follow()
+            except sqlite3.DatabaseError:  # torn by a crash, or of another shape: it is a view, so it is made again
+                self._connection.close()
+                self._path.unlink(missing_ok=True)
+                self._open()
+                self.follow()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

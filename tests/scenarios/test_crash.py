@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from millrace import checkpoints, outbox
+from millrace import checkpoints
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.tables import Table
+from tests.faults.life import account
 from tests.shop import Shop
 
 FIRST = """
@@ -74,25 +74,6 @@ def live(shop: Shop) -> int:
                 crashes += 1
     shop.tick()
     return crashes
-
-
-def account(shop: Shop) -> dict[str, Any]:
-    """Return all that must not depend on crashes."""
-    found = orjson.loads(shop.status().as_json())
-    for model in found["models"].values():
-        model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
-    said = shop.table("predictions").select("event_id", "model", "seq", "served", "answered", "prediction", "probabilities")
-    served = [
-        orjson.loads(line) for path in sorted(outbox.folder("shop").glob("*.ndjson")) for line in path.read_bytes().splitlines()
-    ]
-    counts = {name: shop.table(name).height for name in ("files", "events", "labels", "quarantine", "examples", "promotions")}
-    return {
-        "status": found,
-        "log": shop.log(),
-        "predictions": said.sort("event_id", "model").rows(),
-        "served": [(row["event_id"], row["prediction"], row["probabilities"], row["model"]) for row in served],
-        "counts": counts,
-    }
 
 
 def test_a_crash_at_any_commit_leaves_no_trace(shop: Shop, mlflow_store: Path, killer: Killer) -> None:

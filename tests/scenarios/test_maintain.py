@@ -21,7 +21,8 @@ from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.maintain import MaintainReport
 from millrace.tables import Table
 from tests.conftest import CHECKOUT
-from tests.scenarios.test_crash import Crash, account
+from tests.faults.life import account
+from tests.scenarios.test_crash import Crash
 from tests.shop import Shop
 
 DAY = timedelta(days=1)

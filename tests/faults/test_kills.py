@@ -1,0 +1,76 @@
+"""What is left after a process was killed, ran out of space, or ran beside another? The accounts of an undisturbed run."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace.replay import verify
+from tests.faults.life import account, batches, born, suffering, undisturbed
+from tests.faults.zygote import Order, Zygote
+from tests.shop import Shop
+
+
+@pytest.fixture(scope="module")
+def zygotes() -> Iterator[list[Zygote]]:
+    """Two zygotes, of different hash seeds."""
+    found = [Zygote("1"), Zygote("2")]
+    yield found
+    for one in found:
+        one.close()
+
+
+@pytest.fixture
+def living(shop: Shop, mlflow_store: Path, zygotes: list[Zygote]) -> tuple[Shop, dict[str, Any]]:
+    """The shop, newly born; and the account of an undisturbed life."""
+    if not EXPECTED:
+        found, points = undisturbed(born(shop, mlflow_store), zygotes[0])
+        assert found["counts"]["promotions"] >= 1
+        assert points > 100
+        EXPECTED.update(found)
+    return born(shop, mlflow_store), EXPECTED
+
+
+EXPECTED: dict[str, Any] = {}
+"""The account of an undisturbed life, lived once."""
+
+
+def test_after_kills_at_points_and_at_moments_the_accounts_are_those_of_an_undisturbed_run(
+    living: tuple[Shop, dict[str, Any]], mlflow_store: Path, zygotes: list[Zygote]
+) -> None:
+    shop, expected = living
+    kills = Counter[str]()
+    for seed in range(3):
+        one = born(shop, mlflow_store)
+        kills += suffering(one, zygotes, random.Random(seed), kills=8)
+        assert account(one) == expected, f"seed {seed}, kills {kills}"
+        assert verify("shop", every=True).problems == [], f"seed {seed}"
+    assert kills.total() >= 30, kills
+
+
+def test_a_disk_that_is_full_is_told_and_loses_nothing(living: tuple[Shop, dict[str, Any]], zygotes: list[Zygote]) -> None:
+    shop, expected = living
+    for batch in batches():
+        shop.arrive(batch)
+        for largest in (0, 2_000, 6_000, 20_000, 100_000):
+            (outcome,) = zygotes[0].run(Order(largest=largest))
+            assert not outcome.killed
+            assert outcome.said, f"a tick went well with files of at most {largest} bytes"
+            assert "unexpected" not in outcome.said, outcome.said
+        assert not zygotes[0].run(Order())[0].said
+    assert account(shop) == expected
+
+
+def test_two_processes_beside_each_other_do_it_once(living: tuple[Shop, dict[str, Any]], zygotes: list[Zygote]) -> None:
+    shop, expected = living
+    for batch in batches():
+        shop.arrive(batch)
+        outcomes = zygotes[0].run(Order(), Order(), Order("maintain"))
+        assert not any(outcome.said for outcome in outcomes), outcomes
+        assert not zygotes[1].run(Order())[0].said
+    assert account(shop) == expected
