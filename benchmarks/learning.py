@@ -56,7 +56,7 @@ def durable(name: str, model: str) -> None:
 
 def year(repeat: int) -> list[Figure]:
     """A year of flights learned durably: examples read, folded, a checkpoint each thirty days, published."""
-    return list(_beside("a year", 12, repeat, durable))
+    return list(_beside("a year", 12, (repeat + 2) // 3, durable))
 
 
 def month(repeat: int) -> list[Figure]:

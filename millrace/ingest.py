@@ -92,7 +92,7 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
     files = Table(dataset.name, "files")
     outputs = {name: Table(dataset.name, name) for name in _OUTPUTS}
     last = files.cursor("files")
-    done = outputs["labels"].cursor("ingest")
+    done = min(table.cursor("ingest") for table in outputs.values())
     with WaitingRoom(dataset.name) as room:
         cut_off = files.read(where=pl.col("number") > done) if done < last else None
         if cut_off is not None:
@@ -114,7 +114,8 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
             files.append(parsed.files, {"files": number} | arrival | after)
         for name, table in outputs.items():
             if table.cursor("ingest") < number:
-                table.append(getattr(parsed, name), {"ingest": number} | arrival)
+                rows: pl.DataFrame = getattr(parsed, name)
+                table.append(rows.filter(pl.col("file") > table.cursor("ingest")), {"ingest": number} | arrival)
     except ConflictError:
         return True  # another process takes the same files at the same moment: look again
     for file in taken:

@@ -80,7 +80,8 @@ def pending(name: str) -> bool:
     head, seq = files.cursor("arrival"), examples.cursor("seq")
     if not head:
         return False
-    if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
+    taken = min(tables.head(name), Table(name, "events").cursor("arrival"))
+    if taken < head or logged.cursor("infer") < head or examples.cursor("join") < head:
         return True
     if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("score") < seq:
         return True

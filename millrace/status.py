@@ -158,6 +158,12 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
 
 
 def _look_for_problems(found: Status, dataset: Dataset) -> None:
+    counted = found.events + found.labels + found.quarantined + found.duplicates
+    if counted != found.rows:
+        found.problems.append(
+            f"{found.rows:,} rows were taken in, and the tables account for {counted:,}: a tick was cut off (run: millrace run "
+            f"{found.dataset}), or a table was changed by hand (restore {tables.folder(found.dataset)} from a copy)"
+        )
     prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
     if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
         found.problems.append(

@@ -10,6 +10,7 @@ import pytest
 from millrace import checkpoints
 from millrace.errors import MillraceError, UsageError
 from millrace.replay import replay, verify
+from millrace.status import status
 from millrace.tables import Table
 from tests.shop import Shop
 
@@ -134,6 +135,22 @@ def test_examples_that_are_missing_in_the_log_are_named_and_put_back_by_replay(l
     assert (report.mended, report.same) == (6, {"prior": True, "logistic": True})
     assert lived.table("examples").rows() == before
     assert verify("shop", every=True).problems == []
+
+
+def test_a_table_that_was_put_back_from_an_older_copy_is_filled_again_from_the_files(lived: Shop) -> None:
+    root = lived.place / "root" / "shop"
+    shutil.copytree(root / "events", lived.place / "older")
+    lived.arrive(TABLE.format(5))
+    lived.tick()
+    events, digests = lived.table("events").rows(), lived.digests()
+    shutil.rmtree(root / "events")
+    shutil.copytree(lived.place / "older", root / "events")
+    assert any("rows were taken in, and the tables account for" in line for line in status("shop").problems)
+    assert lived.pending()
+    assert lived.tick().problems == []
+    assert lived.table("events").rows() == events
+    assert lived.digests() == digests
+    lived.status()
 
 
 def test_a_table_that_is_gone_is_named(lived: Shop) -> None:
