@@ -72,28 +72,32 @@ def lineage(model: str, fingerprint: str, environment: str) -> str:
     return f"fold/{model}/{fingerprint[:16]}-{hashlib.sha256(environment.encode()).hexdigest()[:8]}"
 
 
+def _of(model: str, fingerprint: str, environment: str) -> pl.Expr:
+    """Return the condition that chooses a lineage's rows."""
+    return (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
+
+
 def latest(table: Table, model: str, fingerprint: str, environment: str) -> Checkpoint | None:
     """Return where the fold of a model stands, or None before it began."""
     name = lineage(model, fingerprint, environment)
     if not table.cursor(f"{name}/began"):
         return None
-    mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
-    rows = table.read(where=mine & (pl.col("seq") == table.cursor(name)) & pl.col("version").is_null()).sort("at")
+    here = pl.col("seq") == table.cursor(name)
+    rows = table.read(where=_of(model, fingerprint, environment) & here & pl.col("version").is_null()).sort("at")
     return _last(table, rows, model, table.cursor(name))
 
 
 def history(table: Table, model: str, fingerprint: str, environment: str) -> list[Checkpoint]:
     """Return all checkpoints of a lineage in order, of each seq the one recorded last."""
-    mine = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint) & (pl.col("environment") == environment)
-    rows = table.read(where=mine & pl.col("version").is_null())
+    rows = table.read(where=_of(model, fingerprint, environment) & pl.col("version").is_null())
     kept = rows.sort("seq", "at").unique("seq", keep="last", maintain_order=True)
     return [Checkpoint(**row) for row in kept.iter_rows(named=True)]
 
 
 def skipped(table: Table, stands: Checkpoint, last: int) -> list[Skip]:
     """Return the last few of the examples that a model could not learn, up to where it stands, in order."""
-    mine = (pl.col("model") == stands.model) & (pl.col("fingerprint") == stands.fingerprint) & (pl.col("skips") > 0)
-    rows = table.read("skipped", where=mine & (pl.col("seq") <= stands.seq) & (pl.col("environment") == stands.environment))
+    some = (pl.col("skips") > 0) & (pl.col("seq") <= stands.seq)
+    rows = table.read("skipped", where=_of(stands.model, stands.fingerprint, stands.environment) & some)
     found = {skip["seq"]: dict(skip) for skips in rows["skipped"].to_list() for skip in skips or ()}
     return [found[seq] for seq in sorted(found)[-last:]]
 

@@ -8,6 +8,8 @@ run does the step again, as after any other crash.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ import orjson
 
 CURSORS = "cursors"
 """In a commit's own metadata: how many cursors it moves, without which an end that is missing could not be seen."""
+
+
+_WHOLE = set[Path]()
+"""The tables that were found whole in this process."""
 
 
 def sync(table: Path, since: int, upto: int) -> None:
@@ -58,10 +64,23 @@ def torn(table: Path) -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-def take_back(files: list[Path]) -> None:
-    """Put torn files out of the way, beside where they were."""
-    for path in files:
-        path.replace(path.with_name(f"{path.name}.torn"))
+def make_whole(table: Path, lock: Callable[[], AbstractContextManager[None]]) -> None:
+    """Take a table back to its last whole commit, if a power cut tore those after it; what is torn is put aside.
+
+    Parameters
+    ----------
+    table
+        The table's folder. It is looked at once in a process: what the process writes itself is whole.
+    lock
+        Makes what is held meanwhile, so that no other process takes back what this one has written since.
+    """
+    if table in _WHOLE:
+        return
+    if torn(table):
+        with lock():
+            for path in torn(table):
+                path.replace(path.with_name(f"{path.name}.torn"))
+    _WHOLE.add(table)
 
 
 def _commit(table: Path, version: int) -> Path:

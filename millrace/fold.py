@@ -8,14 +8,14 @@ work away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from millrace import catalog, checkpoints, examples, models, state
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
-from millrace.learner import Learner, Skip
+from millrace.learner import SUSPEND_AFTER, Learner, Skip
 from millrace.tables import Table
 
 CHUNK = 50_000
@@ -96,7 +96,7 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
         report.skipped.extend(found.skipped)
         report.seq, report.suspended = found.seq, found.suspended
         if report.suspended:
-            report.problem = suspension(dataset, found)
+            report.problem = suspension(dataset, model, found.seq, report.skipped)
         if report.suspended or report.seq == head:
             return report
 
@@ -147,10 +147,9 @@ def advanced(
     )
 
 
-def suspension(dataset: Dataset, stands: Checkpoint) -> str:
-    """Say that a model is suspended, and what to do."""
-    last = stands.skipped[-1]["error"] if stands.skipped else "see its checkpoint"
+def suspension(dataset: Dataset, model: str, seq: int, skipped: Sequence[Skip]) -> str:
+    """Say that a model is suspended at a place of the log, what it last skipped, and what to do."""
     return (
-        f"suspended at seq {stands.seq:,}, after {stands.failing} examples in a row that it could not learn (the last: {last}); "
-        f"repair it in {dataset.path}, then run: millrace replay {dataset.name} {stands.model}"
+        f"suspended at seq {seq:,}, after {SUSPEND_AFTER} examples in a row that it could not learn (the last: "
+        f"{skipped[-1]['error']}); repair it in {dataset.path}, then run: millrace replay {dataset.name} {model}"
     )

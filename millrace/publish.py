@@ -85,16 +85,17 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
         registry = Registry(dataset)
         newest = checkpoints.published(table, [model for model in dataset.racing if model not in again])
         stand = checkpoints.newest(table, dataset.racing)
+        since = {crowned.model: crowned.seq} if crowned else {}
+        due = [one for one in stand if is_due(stand[one], newest.get(one), dataset.cadence, since.get(one, 0))]
+        doubts = models.doubts(name) if due else {}
         new: list[Checkpoint] = []
-        for model in stand:
-            since = crowned.seq if crowned and crowned.model == model else 0
-            if is_due(stand[model], newest.get(model), dataset.cadence, since):
-                try:
-                    new.append(_publish_model(dataset, registry, stand[model], newest.get(model), standings.get(model)))
-                except RegistryError:
-                    raise
-                except MillraceError as error:  # a state that cannot be read holds up no other model
-                    report.problems.append(f"{model}: {error}")
+        for one in due:
+            try:
+                new.append(_publish_model(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one)))
+            except RegistryError:
+                raise
+            except MillraceError as error:  # a state that cannot be read holds up no other model
+                report.problems.append(f"{one}: {error}")
         newest |= _recorded(table, new)
         report.versions = {one.model: one.version or 0 for one in new if newest.get(one.model) is one}
         _set_aliases(registry, newest, report)
@@ -114,10 +115,14 @@ def _recorded(table: Table, new: list[Checkpoint]) -> dict[str, Checkpoint]:
 
 
 def _publish_model(
-    dataset: Dataset, registry: Registry, stands: Checkpoint, last: Checkpoint | None, standing: dict[str, Any] | None
+    dataset: Dataset,
+    registry: Registry,
+    stands: Checkpoint,
+    last: Checkpoint | None,
+    standing: dict[str, Any] | None,
+    doubts: list[str] | None,
 ) -> Checkpoint:
     """Make a model's state a version; return it as published."""
-    inexact = models.doubts(dataset.name).get(stands.model)
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     version = registry.publish(
         stands.model,
@@ -132,7 +137,7 @@ def _publish_model(
             "environment": stands.environment,
             "clock": write_moment(stands.clock) or "",
             "skipped": str(stands.skips),
-            **({"inexact": "; ".join(inexact)} if inexact else {}),
+            **({"inexact": "; ".join(doubts)} if doubts else {}),
         },
     )
     return replace(stands, version=version.number, run_id=version.run_id)

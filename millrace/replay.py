@@ -65,12 +65,9 @@ def replay(name: str, model: str | None = None, progress: Progress | None = None
     UsageError, DatasetError
         When there is no such dataset or model, or the dataset's file is broken.
     """
-    dataset = catalog.load(name)
-    if model is not None and model not in dataset.racing:
-        raise unknown("model", model, dataset.racing)
-    _require_log(name)
+    dataset, chosen = _chosen(name, model)
     report = ReplayReport(name, mended=join.mend(name))
-    for one in [model] if model else dataset.racing:
+    for one in chosen:
         try:
             found, report.same[one] = _rebuilt(dataset, one, progress)
         except MillraceError as error:
@@ -82,9 +79,14 @@ def replay(name: str, model: str | None = None, progress: Progress | None = None
     return report
 
 
-def _require_log(name: str) -> None:
+def _chosen(name: str, model: str | None) -> tuple[Dataset, list[str]]:
+    """Return the dataset and which of its models are to be folded: one, or all of its race."""
+    dataset = catalog.load(name)
+    if model is not None and model not in dataset.racing:
+        raise unknown("model", model, dataset.racing)
     if not tables.created(name):
         raise MillraceError(f"nothing has arrived for {name} yet: there is no log to replay; try: millrace feed {name}")
+    return dataset, [model] if model else dataset.racing
 
 
 def _rebuilt(dataset: Dataset, model: str, progress: Progress | None) -> tuple[FoldReport, bool | None]:
@@ -109,7 +111,7 @@ def _rebuilt(dataset: Dataset, model: str, progress: Progress | None) -> tuple[F
             continue  # a tick has learned meanwhile: go on to where it stands
     found = FoldReport(dataset.name, model, stands.seq - stands.skips, stands.seq, learner.skipped, stands.suspended)
     if stands.suspended:
-        found.problem = fold.suspension(dataset, stands)
+        found.problem = fold.suspension(dataset, model, stands.seq, stands.skipped)
     return found, before[stands.seq] == stands.digest if stands.seq in before else None
 
 
@@ -162,12 +164,9 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
     UsageError, DatasetError
         When there is no such dataset or model, or the dataset's file is broken.
     """
-    dataset = catalog.load(name)
-    if model is not None and model not in dataset.racing:
-        raise unknown("model", model, dataset.racing)
-    _require_log(name)
+    dataset, chosen = _chosen(name, model)
     report = VerifyReport(name)
-    for one in [model] if model else dataset.racing:
+    for one in chosen:
         try:
             proof = _proof(dataset, one, every, progress)
         except MillraceError as error:

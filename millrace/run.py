@@ -80,8 +80,7 @@ def pending(name: str) -> bool:
     head, seq = files.cursor("arrival"), examples.cursor("seq")
     if not head:
         return False
-    taken = min(tables.head(name), Table(name, "events").cursor("arrival"))
-    if taken < head or logged.cursor("infer") < head or examples.cursor("join") < head:
+    if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
         return True
     if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("score") < seq:
         return True

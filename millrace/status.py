@@ -17,6 +17,7 @@ import polars as pl
 from millrace import catalog, checkpoints, models, promotions, race, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
+from millrace.fold import suspension
 from millrace.ingest import kinds_of_reasons
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -173,10 +174,7 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         if name not in dataset.racing:
             found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
         elif model.suspended:
-            found.problems.append(
-                f"model {name!r} is suspended at seq {model.seq:,}: it could learn none of the last examples (the last: "
-                f"{model.skipped[-1]['error']}); repair it in {dataset.path}, then run: millrace replay {found.dataset} {name}"
-            )
+            found.problems.append(f"model {name!r} is {suspension(dataset, name, model.seq, model.skipped)}")
         elif model.seq < found.examples:
             found.problems.append(
                 f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"

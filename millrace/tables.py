@@ -149,8 +149,11 @@ def _create(path: Path, empty: pl.DataFrame) -> None:
 
 
 def head(name: str) -> int:
-    """Return the arrival up to which all rows are in their tables: ``labels`` is the last that ingestion writes."""
-    return Table(name, "labels").cursor("arrival")
+    """Return the arrival up to which all rows are in their tables.
+
+    ``labels`` is the last that ingestion writes; ``events`` may be an older copy that was put back.
+    """
+    return min(Table(name, table).cursor("arrival") for table in ("events", "labels"))
 
 
 @contextmanager
@@ -184,18 +187,6 @@ def as_struct(frame: pl.DataFrame, column: str, wanted: pl.DataType) -> pl.Expr:
     return pl.struct(parts).alias(column)
 
 
-_WHOLE = set[Path]()
-"""The tables that were found whole in this process; what it writes itself is."""
-
-
-def _make_whole(dataset: str, path: Path) -> None:
-    """Take a table back to its last whole commit, if a power cut tore the ones after it."""
-    if durable.torn(path):
-        with lock(dataset):
-            durable.take_back(durable.torn(path))
-    _WHOLE.add(path)
-
-
 class Table:
     """A table of a dataset, opened at its newest version.
 
@@ -209,8 +200,7 @@ class Table:
 
         self.name = name
         self.path = folder(dataset) / name
-        if self.path not in _WHOLE:
-            _make_whole(dataset, self.path)
+        durable.make_whole(self.path, lambda: lock(dataset))
         try:
             self._delta: DeltaTable = DeltaTable(str(self.path))
         except TableNotFoundError as error:

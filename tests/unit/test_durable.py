@@ -30,7 +30,7 @@ def written(shop: Shop) -> Path:
 
 def opened(path: Path) -> tuple[int, int, int]:
     """Open the table as a new process would: its rows and cursors."""
-    tables._WHOLE.discard(path)
+    durable._WHOLE.discard(path)
     table = Table("shop", "definitions")
     return table.count(), table.cursor("define/a"), table.cursor("define/b")
 
