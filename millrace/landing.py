@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from millrace.clock import now
+from millrace.errors import writing
 from millrace.reading import SUFFIXES
 from millrace.settings import settings
 
@@ -57,7 +58,10 @@ def ready(name: str, settle: timedelta | None = None) -> list[LandedFile]:
     for entry in _entries(name):
         if not takeable(entry.name):
             continue
-        stat = entry.stat()
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:  # another process has put it away
+            continue
         modified = datetime.fromtimestamp(stat.st_mtime_ns // 1000 / 1e6, UTC)
         if latest is None or modified <= latest:
             found.append(
@@ -113,6 +117,6 @@ def done(name: str, number: int, file: str, received: datetime) -> Path:
 def put_away(name: str, file: TakenFile) -> None:
     """Move a file that was taken in out of the way."""
     target = done(name, file.number, file.name, file.received)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # another process has
+    with writing(target), contextlib.suppress(FileNotFoundError):  # another process has
+        target.parent.mkdir(parents=True, exist_ok=True)
         file.path.replace(target)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import task
+from millrace import durable, task
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import writing
@@ -50,7 +50,9 @@ def write(dataset: Dataset, served: pl.DataFrame, first: int, last: int) -> Path
                 file.write(orjson.dumps(_line(row, prediction)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        return part.replace(aside)
+        part.replace(aside)
+        durable.to_disk(aside.parent)  # its name, too, before its predictions are committed
+    return aside
 
 
 def _line(row: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
@@ -66,7 +68,9 @@ def _name(label: object) -> str:
 
 def show(aside: Path) -> Path:
     """Rename a file into place: from now on it is there, whole."""
-    return aside.replace(_place(aside))
+    with contextlib.suppress(FileNotFoundError):  # another process has
+        aside.replace(_place(aside))
+    return _place(aside)
 
 
 def _place(aside: Path) -> Path:
