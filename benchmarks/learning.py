@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import polars as pl
+
 from benchmarks.figures import Figure, median, timed
 from benchmarks.place import flights, labels, land_by_day, place
 from millrace import catalog, fold
 from millrace.dataset import PRIOR
-from millrace.examples import as_examples
 from millrace.infer import infer
 from millrace.ingest import ingest
 from millrace.join import join
@@ -41,9 +42,14 @@ def joined(months: int) -> Iterator[str]:
         yield name
 
 
-def learn_plainly(model: Any, rows: list[Any]) -> None:
+def in_memory(log: pl.DataFrame) -> list[tuple[Any, dict[str, Any]]]:
+    """Hold labels and features as Polars gives them to whoever asks for dicts."""
+    return list(zip(log["label"].to_list(), log["x"].struct.unnest().to_dicts(), strict=True))
+
+
+def learn_plainly(model: Any, rows: list[tuple[Any, dict[str, Any]]]) -> None:
     """Learn as one would with River alone, from dicts in memory."""
-    for *_, label, x in rows:
+    for label, x in rows:
         model.learn_one(x, label)
 
 
@@ -70,7 +76,7 @@ def _beside(what: str, months: int, repeat: int, ours: Callable[[str, str], Any]
         with joined(months) as name:
             fold.fold(name, PRIOR)
             dataset = catalog.load(name)
-            rows = as_examples(Table(name, "examples").read())
+            rows = in_memory(Table(name, "examples").read().sort("seq"))
             for model, build in dataset.models.items():  # the peer has River's own classes, not the exact ones
                 bare = timed(functools.partial(learn_plainly, build(), rows))
                 found.setdefault(model, []).append((timed(functools.partial(ours, name, model)), bare))

@@ -8,12 +8,14 @@ always computed on a contiguous frame that ends in a row of nulls: then a row is
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from millrace import collector
 from millrace.casting import UTC_MICROSECONDS
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError
@@ -73,10 +75,18 @@ def schema(dataset: Dataset) -> dict[str, pl.DataType]:
 
 def rows(x: pl.DataFrame) -> list[dict[str, Any]]:
     """Turn features into what River's models take: a dict an event, nulls left out, keys in the order of the columns."""
-    names = x.columns
-    if not any(x.null_count().row(0)):
-        return [dict(zip(names, row, strict=True)) for row in x.iter_rows()]
-    return [{k: v for k, v in zip(names, row, strict=True) if v is not None} for row in x.iter_rows()]
+    names = [sys.intern(name) for name in x.columns]
+    values = zip(*map(_values, x.get_columns()), strict=True)
+    with collector.paused():
+        if not any(x.null_count().row(0)):
+            return [dict(zip(names, row, strict=True)) for row in values]
+        return [{k: v for k, v in zip(names, row, strict=True) if v is not None} for row in values]
+
+
+def _values(column: pl.Series) -> list[Any]:
+    """List a column's values; equal texts are one object, which a model's dicts then find without comparing letters."""
+    values = column.to_list()
+    return [text and sys.intern(text) for text in values] if column.dtype == pl.String else values
 
 
 def in_order(x: pl.DataFrame, registered: Sequence[str]) -> pl.DataFrame:

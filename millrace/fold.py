@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from millrace import catalog, checkpoints, examples, models, state
+from millrace import catalog, checkpoints, collector, examples, models, state
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -69,6 +69,7 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     dataset = catalog.load(name)
     report = FoldReport(name, model)
     here = models.environment()
+    learner, learned = None, ""
     while True:
         table = Table(name, "checkpoints")
         fingerprint = models.fingerprint(dataset, model, table.identity)
@@ -87,9 +88,11 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
                 )
             if stands.seq == head or stands.suspended:
                 return report
-            learner = Learner(checkpoints.read_state(name, stands.sha256, model), dataset.task, stands.failing)
+            if learner is None or learned != stands.sha256:
+                learner = Learner(checkpoints.read_state(name, stands.sha256, model), dataset.task, stands.failing)
             found = advanced(name, stands, learner, log, min(head, stands.seq + COMMIT_EVERY), head, progress)
             checkpoints.advance(table, found)
+            learned = found.sha256
         except ConflictError:
             continue  # another learner was faster: what was learned here is thrown away, and read again
         report.learned += found.seq - stands.seq - len(found.skipped)
@@ -124,12 +127,13 @@ def advanced(
     """Learn on up to a place of the log, store the state, and return its checkpoint, not yet recorded."""
     seq, clock = stands.seq, stands.clock
     already = len(learner.skipped)
-    while seq < upto and not learner.suspended:
-        rows = examples.read(log, seq, min(seq + CHUNK, upto))
-        dealt = learner.learn(examples.as_examples(rows))
-        seq, clock = seq + dealt, rows["clock"][dealt - 1]
-        if progress:
-            progress(stands.model, seq, head)
+    with collector.spared():
+        while seq < upto and not learner.suspended:
+            rows = examples.read(log, seq, min(seq + CHUNK, upto))
+            dealt = learner.learn(examples.as_examples(rows))
+            seq, clock = seq + dealt, rows["clock"][dealt - 1]
+            if progress:
+                progress(stands.model, seq, head)
     skipped = learner.skipped[already:]
     return replace(
         stands,

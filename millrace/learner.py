@@ -49,6 +49,7 @@ class Learner:
     def __init__(self, data: bytes, kind: str, failing: int = 0) -> None:
         self.data = data
         self.estimator = state.load(data)
+        self._stored = False
         self.failing = failing
         self.skipped: list[Skip] = []
         self._kind = kind
@@ -67,11 +68,13 @@ class Learner:
         at, width = 0, len(examples)
         while at < len(examples) and not self.suspended:
             stretch = examples[at : at + width]
+            if self._stored:  # to learn on with one that was taken apart is slower than to load it first
+                self.estimator, self._stored = state.load(self.data), False
             learned, error = learn_until_error(self.estimator, stretch)
             if error is not None:  # it may have left the model half changed
                 self.estimator = state.load(self.data)
                 learn_until_error(self.estimator, stretch[:learned])
-            data = state.slim(self.estimator)
+            data, self._stored = state.slim(self.estimator), True
             fault = self._fault(data, stretch[:learned])
             if fault is None:
                 self.data = data

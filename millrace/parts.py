@@ -48,6 +48,23 @@ def plain(kind: Any) -> bool:
     )
 
 
+def settable(value: Any) -> bool:
+    """Tell whether objects like this one are the same when their attributes are set one by one on an empty one."""
+    kind: Any = type(value)
+    if not plain(kind) or hasattr(kind, "__setstate__") or kind.__setattr__ is not object.__setattr__:
+        return False
+    try:
+        found = value.__reduce_ex__(4)
+    except Exception:  # noqa: BLE001 - whatever a class's own code raises, pickle will say it
+        return False
+    return bool(found[:2] == (copyreg.__newobj__, (kind,)) and not any(found[3:]))  # type: ignore[attr-defined]
+
+
+def managed(kind: type) -> set[str]:
+    """Name the attributes that a class itself takes when they are set: properties and the like."""
+    return {word for base in kind.__mro__ for word, found in vars(base).items() if hasattr(type(found), "__set__")}
+
+
 def builtin(value: Any) -> tuple[Any, ...]:
     """Tell a compiled function by its name and its module, its class, or the object that it is bound to."""
     owner = value.__self__

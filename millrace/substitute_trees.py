@@ -16,14 +16,16 @@ from river.forest import adaptive_random_forest, online_extra_trees
 from river.tree import hoeffding_tree
 from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
 
-from millrace.substitutes import Sorted, exact, inside, substitute
+from millrace.substitutes import Sorted, SortedSet, exact, inside, substitute
 
 
 @substitute
 class NominalSplitter(NominalSplitterClassif):
     """Tries a nominal feature's values in sorted order, in which ties between splits are broken."""
 
-    _att_values = Sorted()
+    def __init__(self) -> None:
+        super().__init__()
+        self._att_values: set[Any] = SortedSet()
 
 
 def _size(value: Any) -> int:

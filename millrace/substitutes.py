@@ -79,18 +79,10 @@ class SortedSet(set[Any]):
 
 
 class Sorted:
-    """An attribute that holds a set, and holds it sorted."""
+    """An attribute that holds a set, and holds it sorted. Without ``__get__``, Python reads it as fast as any other."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-
-    def __get__(self, part: Any, owner: type | None = None) -> Any:
-        if part is None:
-            return self
-        try:
-            return part.__dict__[self.name]
-        except KeyError:
-            raise AttributeError(self.name) from None
 
     def __set__(self, part: Any, values: Any) -> None:
         part.__dict__[self.name] = SortedSet(values)

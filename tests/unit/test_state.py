@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import gc
 import importlib.util
 import pickle
 import random
@@ -322,6 +323,55 @@ def test_a_slim_pickle_is_small_and_goes_on_as_the_model_would() -> None:
         loaded.learn_one(x, y)
         model.learn_one(x, y)
     assert state.digest(loaded) == state.digest(model)
+
+
+class Managed:
+    """Takes one attribute itself, and keeps it under the same name."""
+
+    @property
+    def level(self) -> float:
+        return float(self.__dict__["level"])
+
+    @level.setter
+    def level(self, value: float) -> None:
+        self.__dict__["level"] = value + 1.0
+
+
+class Guarded:
+    """Refuses what is set, and fills itself."""
+
+    def __init__(self) -> None:
+        self.__dict__["level"] = 0.5
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+class Restored:
+    """Fills itself by its own method."""
+
+    def __init__(self) -> None:
+        self.level = 0.5
+
+    def __setstate__(self, attributes: dict[str, float]) -> None:
+        self.level = attributes["level"]
+
+
+def test_attributes_that_a_class_takes_itself_are_loaded_as_they_were() -> None:
+    managed = Managed()
+    managed.level = 0.5
+    for value in (managed, Guarded(), Restored(), Plain(level=0.5)):
+        loaded = state.load(state.slim(value))
+        assert type(loaded) is type(value)
+        assert vars(loaded) == vars(value)
+
+
+def test_a_loaded_model_is_not_yet_taken_apart() -> None:
+    """An object whose attributes were read as a dict holds that dict: it is among what the collector sees of it."""
+    value = Plain(level=0.5)
+    data = state.slim(value)
+    assert any(isinstance(part, dict) for part in gc.get_referents(value))
+    assert not any(isinstance(part, dict) for part in gc.get_referents(state.load(data)))
 
 
 def test_a_slim_pickle_keeps_seeded_generators_and_lends_one_to_the_others() -> None:
