@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, features, outbox, promotions, publish, state, tables, task
+from millrace import catalog, checkpoints, collector, features, outbox, promotions, publish, state, tables, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -55,10 +55,11 @@ def infer(name: str) -> InferReport:
     report = InferReport(name)
     outbox.release(name, Table(name, "predictions"))
     try:
-        while _log_features(dataset, report):
-            pass
-        while _predict(dataset, report):
-            pass
+        with collector.spared():
+            while _log_features(dataset, report):
+                pass
+            while _predict(dataset, report):
+                pass
     except ConflictError:
         return infer(name)  # another process infers the same events: go on from where it stands
     return report

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, promotions, task
+from millrace import catalog, checkpoints, collector, promotions, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, DatasetError, MillraceError, unknown
@@ -171,7 +171,8 @@ def score(name: str) -> RaceReport:
         if cursor >= head:
             return _stands(report, race, cursor)
         upto = min(head, cursor + _EXAMPLES_AT_ONCE)
-        found, clock = _run(dataset, race, cursor, upto)
+        with collector.spared():
+            found, clock = _run(dataset, race, cursor, upto)
         try:
             promotions.record(promoted, found)
             sha256 = checkpoints.write_state(name, pickle.dumps(race, protocol=5))
@@ -272,8 +273,9 @@ def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Predicti
     """Return what was said of events before their answer arrived, by arrival and model."""
     fair = ~pl.col("answered") & (pl.col("origin") == "live")
     rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=at_arrivals(arrivals) & fair)
+    columns = (rows[name].to_list() for name in ("arrival", "model"))
     found: dict[int, dict[str, Prediction]] = {}
-    for arrival, model, prediction in zip(rows["arrival"], rows["model"], task.from_columns(dataset, rows), strict=True):
+    for arrival, model, prediction in zip(*columns, task.from_columns(dataset, rows), strict=True):
         found.setdefault(arrival, {})[model] = prediction
     return found
 

@@ -5,6 +5,7 @@ Whatever depends on the task (binary, multiclass, regression) is here.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -125,5 +126,8 @@ def from_columns(dataset: Dataset, frame: pl.DataFrame) -> list[Prediction]:
     """Turn the columns back into predictions, in the frame's order."""
     if dataset.task == "regression":
         return frame["prediction"].to_list()
-    pairs = zip(frame["classes"].to_list(), frame["probabilities"].to_list(), strict=True)
-    return [dict(zip(classes, shares, strict=True)) for classes, shares in pairs]
+    # Flat columns again: each list is so many of the next pairs.
+    lengths = frame["classes"].list.len().fill_null(0).to_list()
+    flat = (frame[name].explode(empty_as_null=False, keep_nulls=False).to_list() for name in ("classes", "probabilities"))
+    pairs = zip(*flat, strict=True)
+    return [dict(itertools.islice(pairs, length)) for length in lengths]
