@@ -70,17 +70,21 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
     cursor, head = table.cursor("infer"), tables.head(dataset.name)
     if cursor >= head:
         return False
-    wanted = pl.col("arrival").is_between(cursor + 1, head)
-    new = events.read(where=wanted)
-    upto = head
-    if new.height > _EVENTS_AT_ONCE:
-        new = new.head(_EVENTS_AT_ONCE)
-        upto = new["arrival"][-1]
+    upto = _stretch(events, cursor, head)
+    new = events.read(where=pl.col("arrival").is_between(cursor + 1, upto))
     versions = orjson.dumps(_lineup(dataset) if new.height else {}).decode()
     x = features.in_order(_computed(dataset, new, report), list(table.fields("x")))
     kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions).alias("versions"))
     table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
     return upto < head
+
+
+def _stretch(table: Table, cursor: int, head: int) -> int:
+    """Return where the next events end that are dealt with at once: only they are read, however many wait."""
+    if head - cursor <= _EVENTS_AT_ONCE:
+        return head
+    arrivals = table.read("arrival", where=pl.col("arrival").is_between(cursor + 1, head))["arrival"]
+    return int(arrivals[_EVENTS_AT_ONCE - 1]) if arrivals.len() > _EVENTS_AT_ONCE else head
 
 
 def _computed(dataset: Dataset, events: pl.DataFrame, report: InferReport) -> pl.DataFrame:
@@ -124,9 +128,10 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     cursor, head = table.cursor("infer"), logged.cursor("infer")
     if cursor >= head:
         return False
-    waiting = logged.read(where=pl.col("arrival").is_between(cursor + 1, head))
-    rows = waiting.head(_EVENTS_AT_ONCE).filter(pl.col("versions") == pl.col("versions").first())
-    upto = head if rows.height == waiting.height else rows["arrival"][-1]
+    upto = _stretch(logged, cursor, head)
+    waiting = logged.read(where=pl.col("arrival").is_between(cursor + 1, upto))
+    rows = waiting.filter(pl.col("versions") == pl.col("versions").first())
+    upto = upto if rows.height == waiting.height else rows["arrival"][-1]
     if not rows.height:
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head

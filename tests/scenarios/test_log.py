@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+
+import pytest
+
 from tests.shop import Shop
 
 
@@ -143,3 +147,24 @@ def test_a_model_that_is_better_takes_over(shop: Shop) -> None:
     served = shop.table("predictions").filter("served").sort("arrival")["model"].to_list()
     assert (served[0], served[-1]) == ("prior", "logistic")
     assert len(served) == 20
+
+
+@pytest.mark.parametrize(("at_once", "files"), [(20_000, 1), (6, 1), (4, 2), (2, 3), (1, 6)])
+def test_a_backlog_is_predicted_stretch_by_stretch(shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, files: int) -> None:
+    monkeypatch.setattr(importlib.import_module("millrace.infer"), "_EVENTS_AT_ONCE", at_once)
+    shop.arrive("""
+        event  a  10:00
+        label  a  10:30  true
+        event  b  11:00
+        event  c  11:01
+        label  b  11:30  false
+        event  d  12:00
+        event  e  12:01
+        event  f  12:02
+        label  f  12:30  false
+    """)
+    report = shop.tick()
+    assert report.infer
+    assert (report.infer.events, len(report.infer.files)) == (6, files)
+    said = shop.table("predictions").sort("model", "arrival").select("model", "event_id", "seq")
+    assert list(said.iter_rows()) == [(model, event, 0) for model in ("logistic", "prior") for event in "abcdef"]
