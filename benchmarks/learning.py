@@ -76,7 +76,7 @@ def _beside(what: str, months: int, repeat: int, ours: Callable[[str, str], Any]
         with joined(months) as name:
             fold.fold(name, PRIOR)
             dataset = catalog.load(name)
-            rows = in_memory(Table(name, "examples").read().sort("seq"))
+            rows = in_memory(Table(name, "examples").read())
             for model, build in dataset.models.items():  # the peer has River's own classes, not the exact ones
                 bare = timed(functools.partial(learn_plainly, build(), rows))
                 found.setdefault(model, []).append((timed(functools.partial(ours, name, model)), bare))
@@ -96,8 +96,9 @@ def job(repeat: int) -> list[Figure]:
             run(name)  # imports, empty tables, first versions
             dataset = catalog.load(name)
             plain = [build() for build in dataset.models.values()]
+            first = in_memory(Table(name, "examples").read())
             for model in plain:  # those that ours are when the month comes: a tree that knows nothing answers at once
-                learn_plainly(model, in_memory(Table(name, "examples").read().sort("seq")))
+                learn_plainly(model, first)
             later = flights(first=1)
             land_by_day(name, later)
             ours = timed(lambda: run(name))

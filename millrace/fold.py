@@ -69,7 +69,7 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     dataset = catalog.load(name)
     report = FoldReport(name, model)
     here = models.environment()
-    learner, learned = None, ""
+    learner, stored = None, ""
     while True:
         table = Table(name, "checkpoints")
         fingerprint = models.fingerprint(dataset, model, table.identity)
@@ -88,11 +88,11 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
                 )
             if stands.seq == head or stands.suspended:
                 return report
-            if learner is None or learned != stands.sha256:
+            if learner is None or stored != stands.sha256:
                 learner = Learner(checkpoints.read_state(name, stands.sha256, model), dataset.task, stands.failing)
             found = advanced(name, stands, learner, log, min(head, stands.seq + COMMIT_EVERY), head, progress)
             checkpoints.advance(table, found)
-            learned = found.sha256
+            stored = found.sha256
         except ConflictError:
             continue  # another learner was faster: what was learned here is thrown away, and read again
         report.learned += found.seq - stands.seq - len(found.skipped)

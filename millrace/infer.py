@@ -131,7 +131,8 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     upto = _stretch(logged, cursor, head)
     waiting = logged.read(where=pl.col("arrival").is_between(cursor + 1, upto))
     rows = waiting.filter(pl.col("versions") == pl.col("versions").first())
-    upto = upto if rows.height == waiting.height else rows["arrival"][-1]
+    if rows.height < waiting.height:  # then other versions predict
+        upto = rows["arrival"][-1]
     if not rows.height:
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head
