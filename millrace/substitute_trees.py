@@ -2,7 +2,7 @@
 
 Classification trees try the values of a nominal feature in the order of a set, and so break ties between
 splits by the hash seed. All trees measure, after a million examples, the memory that they take, which depends
-on where they were loaded from a pickle.
+on where they were loaded from a pickle. A Hoeffding tree also learns faster here than River's, and the same.
 """
 
 # mypy: disallow-subclassing-any=False
@@ -14,8 +14,10 @@ from typing import Any
 from river import forest, tree
 from river.forest import adaptive_random_forest, online_extra_trees
 from river.tree import hoeffding_tree
+from river.tree.nodes.branch import DTBranch
 from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
 
+from millrace import substitute_leaves
 from millrace.substitutes import Sorted, SortedSet, exact, inside, substitute
 
 
@@ -61,10 +63,38 @@ def _new_leaf(base: Any) -> Any:
 
 @substitute
 class HoeffdingTreeClassifier(tree.HoeffdingTreeClassifier):
-    """A Hoeffding tree."""
+    """A Hoeffding tree, which learns faster than River's."""
 
     _estimate_model_size = _estimate_model_size
     _new_leaf = _new_leaf(tree.HoeffdingTreeClassifier)
+
+    def learn_one(self, x: dict[Any, Any], y: Any, *, w: float = 1.0) -> None:
+        """Learn an example: River's own way, where it ends in a leaf that is there, without its generators."""
+        parent, branch, node = None, None, self._root
+        try:
+            while isinstance(node, DTBranch):
+                branch = node.branch_no(x)
+                parent, node = node, node.children[branch]
+        except KeyError:  # a value or a feature for which there is no branch
+            node = None
+        if node is None:
+            super().learn_one(x, y, w=w)
+            return
+        self.classes.add(y)
+        self._train_weight_seen_by_model += w
+        substitute_leaves.learn(node, x, y, w, self)
+        if self._growth_allowed and node.is_active():
+            if node.depth >= self.max_depth:
+                node.deactivate()
+                self._n_active_leaves -= 1
+                self._n_inactive_leaves += 1
+            else:
+                weight = node.total_weight
+                if weight - node.last_split_attempt_at >= self.grace_period:
+                    self._attempt_to_split(node, parent, branch)
+                    node.last_split_attempt_at = weight
+        if self._train_weight_seen_by_model % self.memory_estimate_period == 0:
+            self._estimate_model_size()
 
 
 @substitute
