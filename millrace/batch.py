@@ -21,8 +21,9 @@ from typing import Any, ClassVar
 from river import base
 
 from millrace import threads
+from millrace.clock import MICROSECOND
 from millrace.errors import MillraceError, UsageError
-from millrace.window import MICROSECOND, Known, Row, Window, frame_of, plain
+from millrace.window import Known, Row, Window, frame_of, plain
 
 ROWS = 256  # in a block; one row and many rows differ in the last bit where matrices are multiplied
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from millrace.errors import UsageError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -96,6 +97,19 @@ def write_moment(moment: datetime | None) -> str | None:
     return None if moment is None else aware(moment).isoformat().replace("+00:00", "Z")
 
 
+def write_duration(length: timedelta) -> str:
+    """Write a length of time as people type it, in its largest whole unit.
+
+    Examples
+    --------
+    >>> write_duration(timedelta(hours=36)), write_duration(timedelta(days=7))
+    ('36h', '1w')
+    """
+    seconds = length.total_seconds()
+    unit = next((unit for unit, size in reversed(_UNITS.items()) if seconds % size == 0), "s")
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
 def microseconds(moment: datetime) -> int:
     """Return a moment as whole microseconds since 1970, exactly.
 
@@ -104,7 +118,7 @@ def microseconds(moment: datetime) -> int:
     >>> microseconds(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
     1000005
     """
-    return (aware(moment) - _EPOCH) // timedelta(microseconds=1)
+    return (aware(moment) - _EPOCH) // MICROSECOND
 
 
 def from_microseconds(count: int) -> datetime:
@@ -115,4 +129,4 @@ def from_microseconds(count: int) -> datetime:
     >>> from_microseconds(1000005).isoformat()
     '1970-01-01T00:00:01.000005+00:00'
     """
-    return _EPOCH + timedelta(microseconds=count)
+    return _EPOCH + count * MICROSECOND

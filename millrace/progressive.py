@@ -14,6 +14,7 @@ them is asked first, and the answers are learned after: whenever the one model i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,20 @@ def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timede
     return steps.tolist()
 
 
+def refreshes(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timedelta | None = None) -> int:
+    """Count the publications that are asked about anything: those at or before the last question that know something new.
+
+    Parameters
+    ----------
+    asked, answered, cadence
+        As :func:`order` takes them; without a cadence the model that is asked is another after each answer.
+    """
+    known = answered != NEVER
+    asked_of, comes = asked[known], np.maximum(answered, asked)[known]
+    moments = comes if cadence is None else np.unique(_published(asked_of, comes, cadence))
+    return int(np.count_nonzero(moments <= asked[-1])) if asked.size else 0
+
+
 def _published(asked: NDArray[np.int64], comes: NDArray[np.int64], cadence: timedelta) -> NDArray[np.int64]:
     """Return when the model is published that knows an answer for the first time."""
     every = cadence // timedelta(microseconds=1)
@@ -110,6 +125,8 @@ def predictions(
     labels: Sequence[Any],
     event_times: Sequence[datetime],
     steps: Sequence[int],
+    ask_many: Callable[[list[Any]], Sequence[Any]] | None = None,
+    waiting: dict[int, Any] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Ask a model about examples, and let it learn them, step by step.
 
@@ -127,6 +144,10 @@ def predictions(
         looked at for models that take ``t`` alone.
     steps
         The :func:`order` of questions and answers.
+    ask_many
+        How it is asked about those at once between which it learns nothing, where that is faster; else one by one.
+    waiting
+        What was said in earlier steps of examples whose answers come in these; it holds those that wait after them.
 
     Yields
     ------
@@ -143,18 +164,23 @@ def predictions(
     >>> [round(loss.of(prediction, labels[i]), 2) for i, prediction in said]
     [0.5, 0.5, 0.12]
     """
-    said: dict[int, Any] = {}
+    said: dict[int, Any] = {} if waiting is None else waiting
     learn_one, pop, timed = model.learn_one, said.pop, takes_time(model)
-    for step in steps:
-        if step >= 0:
-            said[step] = ask(xs[step])
-            continue
-        i = ~step
-        yield i, pop(i)
-        if timed:
-            learn_one(xs[i], labels[i], t=event_times[i])
+    for asking, run in itertools.groupby(steps, (0).__le__):
+        if not asking:
+            for step in run:
+                i = ~step
+                yield i, pop(i)
+                if timed:
+                    learn_one(xs[i], labels[i], t=event_times[i])
+                else:
+                    learn_one(xs[i], labels[i])
+        elif ask_many is None:
+            for i in run:
+                said[i] = ask(xs[i])
         else:
-            learn_one(xs[i], labels[i])
+            asked = list(run)
+            said.update(zip(asked, ask_many([xs[i] for i in asked]), strict=True))
 
 
 def score(

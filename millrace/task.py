@@ -56,7 +56,6 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
     """
     from millrace.batch import Batch
 
-    finite = _finite_number if task == "regression" else _finite
     if isinstance(model, Batch):  # one row alone costs a batch model milliseconds, many rows hardly more, to the same bits
         answers = model.predict_many(list(xs)) if task == "regression" else model.predict_proba_many(list(xs))
         return [finite(answer) for answer in answers], [None] * len(xs)
@@ -68,7 +67,7 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
             try:
                 answer = one(x)
             except NotImplementedError:  # some of River's classifiers know labels only
-                one = _certain(model)
+                one = certain(model)
                 answer = one(x)
             prediction = finite(answer)
             error = "the model answers NaN" if prediction is None and answer is not None else None
@@ -79,16 +78,21 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
     return predictions, errors
 
 
-def _certain(model: Any) -> Callable[[Row], dict[Any, float]]:
+def certain(model: Any) -> Callable[[Row], dict[Any, float]]:
+    """Return how a classifier is asked that knows labels only: it is certain of the one that it says."""
     return lambda x: {} if (label := model.predict_one(x)) is None else {label: 1.0}
 
 
-def _finite(answer: Mapping[Any, float] | None) -> Prediction:
-    """Return probabilities that are all finite; a sum is, if they are."""
-    return dict(answer) if answer is not None and math.isfinite(sum(answer.values())) else None
+def finite(answer: Any) -> Prediction:
+    """Return what a model answered as a prediction: None where it is not finite.
 
-
-def _finite_number(answer: float | None) -> Prediction:
+    Examples
+    --------
+    >>> finite({True: float("nan"), False: 0.5}), finite(2)
+    (None, 2.0)
+    """
+    if isinstance(answer, Mapping):  # a sum is finite, if all are
+        return dict(answer) if math.isfinite(sum(answer.values())) else None
     return float(answer) if answer is not None and math.isfinite(answer) else None
 
 

@@ -12,12 +12,12 @@ from array import array
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from millrace.clock import MICROSECOND
 from millrace.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MICROSECOND = timedelta(microseconds=1)
 MISSING = -1  # the place of no string
 
 Row = dict[Any, Any]
