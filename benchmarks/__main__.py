@@ -20,7 +20,7 @@ from benchmarks.depth import depth
 from benchmarks.figures import Figure
 from benchmarks.place import CHECKOUT
 from benchmarks.publishing import publishing
-from benchmarks.validation import validation
+from benchmarks.validation import curve, validation, waiting
 from millrace.clock import now
 
 ALL: dict[str, Callable[[int], list[Figure]]] = {
@@ -30,6 +30,8 @@ ALL: dict[str, Callable[[int], list[Figure]]] = {
     "year": learning.year,
     "job": learning.job,
     "validate": validation,
+    "curve": curve,
+    "waiting": waiting,
     "tick": figures.ticks,
     "depth": depth,
     "idle": figures.idling,

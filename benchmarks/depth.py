@@ -207,14 +207,14 @@ def main() -> None:
     """Fold the log from nothing, without a change, and tell the peak memory before and after, in kB."""
     import river.linear_model  # noqa: F401 - what every fold has imported
 
-    from millrace.replay import verify
+    from millrace.proof import fold_again
 
     models.build(catalog.load("sales"), "prior")
     Table("sales", "examples").read("seq", where=pl.col("seq") < 1_000)
     before = peak()
-    proofs: list[Any] = []
-    seconds = timed(lambda: proofs.extend(verify("sales", "prior").proofs))
-    sys.stdout.write(f"{before} {peak()} {seconds} {proofs[0].examples}")
+    proofs: list[Any] = []  # only the fold: what these tables say beside it is not what the log gives
+    seconds = timed(lambda: proofs.append(fold_again(catalog.load("sales"), "prior")))
+    sys.stdout.write(f"{before} {peak()} {seconds} {proofs[0].folded}")
 
 
 def peak() -> int:

@@ -1,17 +1,26 @@
-"""What does it cost to judge a model with delayed labels, beside a bare loop that knows each at once?"""
+"""What does it cost to judge a model with delayed labels, at several cadences, beside bare loops that know each at once?"""
 
 from __future__ import annotations
 
 import functools
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from benchmarks.figures import Figure
-from benchmarks.place import events, flights, place
-from millrace import catalog, features, progressive
+from benchmarks.figures import Figure, timed
+from benchmarks.learning import in_memory
+from benchmarks.place import events, flights, land_by_day, place
+from millrace import catalog, features, progressive, race
+from millrace.dataset import Dataset
+from millrace.run import run
+from millrace.tables import Table
+from millrace.validate import validate
 
 NUMBERS = ("distance", "rain", "visib", "clock")
 ROUNDS = 5
@@ -38,6 +47,72 @@ def validation(repeat: int) -> list[Figure]:
             seconds = statistics.median(run[at] for run in runs)
             figures.append(Figure(f"{who}: {name}", f"{seconds:.2f} s", "bare loop, labels at once", ratio))
     return figures
+
+
+CADENCES = ("label", "1h", "6h", "1d", "3d", "7d")
+
+
+def curve(repeat: int) -> list[Figure]:
+    """Judge one model at six cadences over a month that was lived through, by two processes and by one; draw nothing."""
+
+    def once() -> tuple[float, float, float]:
+        with place() as name:
+            land_by_day(name, flights())
+            run(name)
+            dataset = catalog.load(name)
+            rows = in_memory(Table(name, "examples").read())
+            bare = sum(timed(functools.partial(_bare, dataset, rows)) for _ in CADENCES)
+            judge = functools.partial(validate, name, "logistic", against="logistic", cadences=CADENCES, keep=False)
+            beside = timed(judge)
+            with patch("millrace.parallel.WORTH_PROCESSES", 10**9):
+                alone = timed(judge)
+            return beside, alone, bare
+
+    runs = [once() for _ in range(repeat)]
+    beside, alone, bare = (statistics.median(times) for times in zip(*runs, strict=True))
+    peer = "six bare loops that predict, score and learn"
+    return [
+        Figure("a cadence curve of 6 points, a month, all processors", f"{beside:.2f} s", peer, beside / bare),
+        Figure("the same by one process", f"{alone:.2f} s", peer, alone / bare),
+    ]
+
+
+def _bare(dataset: Dataset, rows: list[tuple[Any, dict[str, Any]]]) -> None:
+    model, measured = dataset.models["logistic"](), race.build_metrics(dataset)
+    for label, x in rows:
+        prediction = model.predict_proba_one(x)
+        dataset.race_loss.of(prediction, label)
+        for metric in measured:
+            race.update(metric, prediction, label)
+        model.learn_one(x, label)
+
+
+def waiting(repeat: int) -> list[Figure]:
+    """From enter until ``millrace validate`` says what it loads, and until the first answer is scored."""
+    told = "lambda model, done, total: done and print(done, flush=True)"
+    asked = f"validate('flights', 'logistic', cadences=['1h'], keep=False, progress={told})"
+    script = f"from millrace.validate import validate\nif __name__ == '__main__': {asked}"
+    with place() as name:
+        land_by_day(name, flights())
+        run(name)
+        line = [str(Path(sys.executable).with_name("millrace")), "validate", name, "logistic"]
+        says = statistics.median(_first_line(line) for _ in range(repeat))
+        scores = statistics.median(_first_line([sys.executable, "-c", script]) for _ in range(repeat))
+    return [
+        Figure("validate, from enter to a line that says what is loading", f"{says:.2f} s", "–", None),
+        Figure("validate, from enter to the first scored answer", f"{scores:.2f} s", "–", None),
+    ]
+
+
+def _first_line(command: list[str]) -> float:
+    """Return how long a command takes to its first line."""
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        seconds = time.perf_counter() - start
+        process.kill()
+    return seconds
 
 
 class Month:

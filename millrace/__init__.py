@@ -1,8 +1,9 @@
 """Online machine learning in production, the batch way.
 
 The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
-``expect``), and the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``replay``, ``verify``, ``status``) for
-notebooks. Everything is imported when it is first used: ``import millrace`` is cheap.
+``expect``), and for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
+``backfill``, ``replay``, ``verify``, ``validate``, ``explain``). Everything is imported when it is first used:
+``import millrace`` is cheap.
 """
 
 from __future__ import annotations
@@ -16,21 +17,25 @@ from millrace.settings import silence
 
 if TYPE_CHECKING:
     from millrace import expect as expect
+    from millrace.backfill import backfill as backfill
     from millrace.batch import Batch as Batch
     from millrace.dataset import Dataset as Dataset
     from millrace.dataset import Labels as Labels
     from millrace.dataset import Race as Race
     from millrace.errors import MillraceError as MillraceError
+    from millrace.explain import explain as explain
     from millrace.feed import feed as feed
     from millrace.infer import infer as infer
     from millrace.ingest import ingest as ingest
     from millrace.learn import learn as learn
+    from millrace.new import new as new
+    from millrace.proof import verify as verify
     from millrace.replay import replay as replay
-    from millrace.replay import verify as verify
     from millrace.run import run as run
     from millrace.schema import Column as Column
     from millrace.schema import Schema as Schema
     from millrace.status import status as status
+    from millrace.validate import validate as validate
 
 silence()
 
@@ -51,14 +56,18 @@ _HOMES = {
     "MillraceError": "millrace.errors",
     "Race": "millrace.dataset",
     "Schema": "millrace.schema",
+    "backfill": "millrace.backfill",
+    "explain": "millrace.explain",
     "feed": "millrace.feed",
     "infer": "millrace.infer",
     "ingest": "millrace.ingest",
     "learn": "millrace.learn",
+    "new": "millrace.new",
     "replay": "millrace.replay",
     "run": "millrace.run",
     "status": "millrace.status",
-    "verify": "millrace.replay",
+    "validate": "millrace.validate",
+    "verify": "millrace.proof",
 }
 
 __all__ = ["expect", *_HOMES]  # noqa: PLE0604 - the names are those of the table above

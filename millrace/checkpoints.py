@@ -161,6 +161,11 @@ def publish(table: Table, new: Sequence[Checkpoint]) -> None:
         table.append(_frame(*new), {f"publish/{one.model}": one.seq + 1 for one in new})
 
 
+def record(table: Table, version: Checkpoint) -> None:
+    """Record a version of a past state, which changes nothing about where the fold stands or what inference loads."""
+    table.append(_frame(version), {})
+
+
 def _frame(*rows: Checkpoint) -> pl.DataFrame:
     typed = {
         "skipped": pl.List(pl.Struct({"seq": pl.Int64, "event_id": pl.String, "error": pl.String})),
@@ -178,7 +183,7 @@ def write_state(dataset: str, data: bytes) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
     path = _path(dataset, sha256)
     with writing(f"state {path}"):
-        if path.exists():
+        if path.exists() and path.read_bytes() == data:  # not torn
             os.utime(path)  # as good as new: maintenance removes what is old and named by nothing
             return sha256
         path.parent.mkdir(parents=True, exist_ok=True)

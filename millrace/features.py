@@ -56,6 +56,36 @@ def compute(dataset: Dataset, events: pl.DataFrame) -> pl.DataFrame:
     return x.head(events.height).select(_normal(name, dtype) for name, dtype in x.schema.items())
 
 
+def of_events(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
+    """Compute the features of rows of the table ``events``.
+
+    Where a row's cannot be computed its features are null, so that it holds up no other, and it is told among the problems.
+
+    Parameters
+    ----------
+    events
+        ``event_id``, ``event_time`` and ``raw``.
+    problems
+        Is added to.
+    """
+    wanted, have = raw_schema(dataset), events["raw"].struct.fields
+    flat = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
+    there = {"event_id", "event_time", *have}
+    absent = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in there]
+    return _halved(dataset, flat.with_columns(absent), problems)
+
+
+def _halved(dataset: Dataset, flat: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
+    try:
+        return compute(dataset, flat)
+    except Exception as error:  # noqa: BLE001 - one row's values must not hold up the others
+        if flat.height > 1:
+            half = flat.height // 2
+            return pl.concat([_halved(dataset, flat.head(half), problems), _halved(dataset, flat.tail(-half), problems)])
+        problems.append(f"the features of event {flat['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
+        return pl.DataFrame({n: [None] for n in schema(dataset)}, schema=schema(dataset))
+
+
 def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if dtype.is_float():

@@ -1,7 +1,8 @@
 """Stage 2: what does each model say of the new events, and whose word is served?
 
 Features are computed once and logged, and with them the versions that are to predict, so that a run that was cut off
-says the same when it is done again. Every model of the race predicts; the champion's predictions are served.
+says the same when it is done again. Every model of the race predicts; the champion's predictions are served. Of events that
+were brought in as history features are logged, and no version predicts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, features, outbox, promotions, publish, state, tables, task
+from millrace import catalog, checkpoints, collector, features, history, outbox, promotions, publish, state, tables, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -70,11 +71,11 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
     cursor, head = table.cursor("infer"), tables.head(dataset.name)
     if cursor >= head:
         return False
-    upto = _stretch(events, cursor, head)
+    upto, is_history = history.cut(dataset.name, cursor, _stretch(events, cursor, head))
     new = events.read(where=pl.col("arrival").is_between(cursor + 1, upto))
-    versions = orjson.dumps(_lineup(dataset) if new.height else {}).decode()
-    x = features.in_order(_computed(dataset, new, report), list(table.fields("x")))
-    kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions).alias("versions"))
+    versions = None if is_history else orjson.dumps(_lineup(dataset) if new.height else {}).decode()
+    x = features.in_order(features.of_events(dataset, new, report.problems), list(table.fields("x")))
+    kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions, dtype=pl.String).alias("versions"))
     table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
     return upto < head
 
@@ -87,32 +88,16 @@ def _stretch(table: Table, cursor: int, head: int) -> int:
     return int(arrivals[_EVENTS_AT_ONCE - 1]) if arrivals.len() > _EVENTS_AT_ONCE else head
 
 
-def _computed(dataset: Dataset, events: pl.DataFrame, report: InferReport) -> pl.DataFrame:
-    """Compute features; where a row cannot be computed, its features are null and the event is predicted without."""
-    raw = tables.as_struct(events, "raw", pl.Struct(dataset.event.dtypes))
-    return _bisected(dataset, events.select("event_id", "event_time", raw.struct.unnest()), report)
-
-
-def _bisected(dataset: Dataset, flat: pl.DataFrame, report: InferReport) -> pl.DataFrame:
-    try:
-        return features.compute(dataset, flat)
-    except Exception as error:  # noqa: BLE001 - one row's values must not hold up the others
-        if flat.height > 1:
-            half = flat.height // 2
-            return pl.concat([_bisected(dataset, flat.head(half), report), _bisected(dataset, flat.tail(-half), report)])
-        report.problems.append(f"the features of event {flat['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
-        return pl.DataFrame({n: [None] for n in features.schema(dataset)}, schema=features.schema(dataset))
-
-
 def _lineup(dataset: Dataset) -> dict[str, Any]:
     """Return the versions that predict now: of each model its newest, the champion's to be served.
 
-    Before the log begins, every model gets a version at seq 0. One that is declared later joins when it has caught up.
+    Before the log begins, every model gets a version at seq 0, and before the first prediction one where it stands. One that is
+    declared later joins when it has caught up.
     """
-    if not Table(dataset.name, "examples").cursor("seq"):
+    racing = checkpoints.published(Table(dataset.name, "checkpoints"), dataset.racing)
+    if PRIOR not in racing or not Table(dataset.name, "examples").cursor("seq"):
         publish.begin(dataset)
-    table = Table(dataset.name, "checkpoints")
-    racing = checkpoints.published(table, dataset.racing)
+        racing = checkpoints.published(Table(dataset.name, "checkpoints"), dataset.racing)
     if PRIOR not in racing:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
     champion = promotions.champion(dataset.name)
@@ -130,10 +115,10 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
         return False
     upto = _stretch(logged, cursor, head)
     waiting = logged.read(where=pl.col("arrival").is_between(cursor + 1, upto))
-    rows = waiting.filter(pl.col("versions") == pl.col("versions").first())
+    rows = waiting.filter(pl.col("versions").rle_id() == 0)
     if rows.height < waiting.height:  # then other versions predict
         upto = rows["arrival"][-1]
-    if not rows.height:
+    if not rows.height or rows["versions"][0] is None:  # only labels came, or history
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head
     lineup = orjson.loads(rows["versions"][0])

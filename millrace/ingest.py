@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from millrace import catalog, landing, tables
-from millrace.clock import from_microseconds, microseconds, now
+from millrace.casting import UTC_MICROSECONDS
+from millrace.clock import from_microseconds, microseconds, now, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
 from millrace.intake import Parsed, parse
@@ -79,8 +81,9 @@ def ingest(name: str, docs: Path | None = None) -> IngestReport:
     report = IngestReport(name)
     tables.create(dataset)
     landing.folder(name).mkdir(parents=True, exist_ok=True)
-    while _take_batch(dataset, report, docs):
-        pass
+    while take_batch(dataset, report, lambda last, room: _new(dataset, last, room, report), docs):
+        if not landing.ready(name, dataset.settle):
+            break
     for stranger in landing.strangers(name):
         report.notes.append(
             f"{stranger} is left alone: its name is neither events* nor labels* with one of {', '.join(SUFFIXES)}"
@@ -88,7 +91,25 @@ def ingest(name: str, docs: Path | None = None) -> IngestReport:
     return report
 
 
-def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bool:
+def take_batch(
+    dataset: Dataset, report: IngestReport, new: Callable[[int, WaitingRoom], Iterable[TakenFile]], docs: Path | None = None
+) -> bool:
+    """Take in the next batch, or what another run took and was cut off; tell whether there was one.
+
+    Parameters
+    ----------
+    report
+        Is added to.
+    new
+        Gives the next files, with their bytes, by the number of the last one and what arrived before.
+    docs
+        A folder into which Great Expectations writes its Data Docs.
+
+    Raises
+    ------
+    MillraceError
+        When a file that was taken in is gone; or where a history is older than what there is.
+    """
     files = Table(dataset.name, "files")
     outputs = {name: Table(dataset.name, name) for name in _OUTPUTS}
     last = files.cursor("files")
@@ -100,28 +121,45 @@ def _take_batch(dataset: Dataset, report: IngestReport, docs: Path | None) -> bo
             before = files.read("clock", where=pl.col("number") == done)["clock"]
             clock = before[0] if before.len() else None
         else:
-            taken = list(_new(dataset, last, room, report))
+            taken = list(new(last, room))
             first = files.cursor("arrival") + 1
             clock = from_microseconds(files.cursor("clock")) if files.cursor("clock") else None
         if not taken:
             return False
         parsed = parse(dataset, taken, first, clock, room, docs)
-    number = taken[-1].number
+    number, is_history = taken[-1].number, taken[-1].history
     arrival = {"arrival": first + parsed.total - 1}
+    if is_history and cut_off is None:
+        _check_age(outputs["events"], parsed.events["event_time"])
     try:
         if cut_off is None:
             after = {"clock": microseconds(parsed.clock)} if parsed.clock else {}
+            after |= {"backfill": first + parsed.total - 1} if is_history else {}
             files.append(parsed.files, {"files": number} | arrival | after)
         for name, table in outputs.items():
             if table.cursor("ingest") < number:
                 rows: pl.DataFrame = getattr(parsed, name)
                 table.append(rows.filter(pl.col("file") > table.cursor("ingest")), {"ingest": number} | arrival)
     except ConflictError:
-        return True  # another process takes the same files at the same moment: look again
+        return take_batch(dataset, report, new, docs)  # another process takes files at the same moment: look again
     for file in taken:
-        landing.put_away(dataset.name, file)
+        if not file.history:
+            landing.put_away(dataset.name, file)
     _add(report, parsed, files)
-    return bool(landing.ready(dataset.name, dataset.settle))
+    return True
+
+
+def _check_age(events: Table, new: pl.Series) -> None:
+    """Refuse a history that the log has gone past: it is in order of arrival."""
+    later = pl.col("event_time") > pl.lit(new.min(), dtype=UTC_MICROSECONDS)
+    newest = events.read("event_time", where=later)["event_time"].max()
+    if isinstance(newest, datetime) and (older := int((new < newest).sum())):
+        raise MillraceError(
+            f"{older:,} of these {new.len():,} new events are older than the newest that has arrived, of "
+            f"{write_moment(newest)}, and the log is in order of arrival: nothing was brought in. Leave them out, let them "
+            "arrive as late ones in the landing folder, or begin with the history in tables of its own (MILLRACE_ROOT), and let "
+            "what is newer arrive after it"
+        )
 
 
 def _new(dataset: Dataset, last: int, room: WaitingRoom, report: IngestReport) -> Iterator[TakenFile]:
@@ -153,6 +191,8 @@ def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
     found, kept = [], ("number", "name", "kind", "sha256", "modified", "received")
     for row in records.iter_rows(named=True):
         places = [landing.folder(name) / row["name"], landing.done(name, row["number"], row["name"], row["received"])]
+        if is_history := row["path"] is not None:
+            places = [Path(row["path"])]
         for path in places:
             data = path.read_bytes() if path.is_file() else b""
             if hashlib.sha256(data).hexdigest() == row["sha256"]:
@@ -162,7 +202,7 @@ def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
                 f"file {row['number']} ({row['name']}) was taken in and not yet read when its run was cut off, and is gone; "
                 f"put it back as {places[0]} (sha256 {row['sha256']}) and run: millrace ingest {name}"
             )
-        found.append(TakenFile(path=path, data=data, **{key: row[key] for key in kept}))
+        found.append(TakenFile(path=path, data=data, history=is_history, **{key: row[key] for key in kept}))
     return found
 
 

@@ -2,18 +2,19 @@
 
 A row is good, a duplicate, or quarantined with its reasons; nothing else, and every one is counted. What becomes of it
 depends on the rows that arrived before it, never on how they were cut into files or batches (but for expectations of a
-whole table, which are told of the batch).
+whole table, which are told of the batch). Rows arrive in the order of their files; those of a history in that of their times.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from millrace import tables
@@ -47,7 +48,9 @@ class _Batch:
         self.dataset = dataset
         self.columns = _columns(dataset)
         self.schemas = tables.schemas(dataset)
-        self.next = first
+        self.first = self.next = first
+        self.came: pl.Series | None = None
+        self.notes: list[str] = []
         self.unjudged: dict[str, dict[pl.DataType, list[pl.DataFrame]]] = {kind: {} for kind in KINDS}
         self.bad: list[pl.DataFrame] = []
         self.files: list[dict[str, Any]] = []
@@ -58,7 +61,8 @@ class _Batch:
         """Quarantine rows (``arrival``, ``file``, ``line``, ``event_id``, ``reasons``), with their bytes as they came."""
         for (number,), some in rows.group_by("file", maintain_order=True):
             reading, first, file = self.readings[int(number)]
-            raw = reading.raw((some["arrival"] - first).to_list())
+            came = some["arrival"] if self.came is None else self.came.gather(some["arrival"] - self.first)
+            raw = reading.raw((came - first).to_list())
             self._keep(file, some.with_columns(raw=pl.Series(raw, dtype=pl.Binary), kind=pl.lit(kind)))
 
     def _keep(self, file: TakenFile, rows: pl.DataFrame) -> None:
@@ -89,8 +93,45 @@ class _Batch:
                 "number": file.number, "name": file.name, "kind": file.kind, "sha256": file.sha256,
                 "bytes": len(file.data), "modified": file.modified, "received": file.received,
                 "first_arrival": first, "rows": reading.total, "extra": reading.extra,
+                "path": str(file.path) if file.history else None,
             }
         )  # fmt: skip
+
+    def by_time(self) -> None:
+        """Number the rows in order of time, events before labels: as if they had arrived one by one.
+
+        A row without a time that can be read comes right after the row before it in its file (the first ones right before
+        the next).
+        """
+        rows = [self._timed(kind, frame) for kind, frames in self._frames() for frame in frames]
+        unread = [bad.select("arrival", "file", "kind", time=pl.lit(None, dtype=UTC_MICROSECONDS)) for bad in self.bad]
+        filled = pl.col("time").forward_fill().backward_fill().over("file")
+        asread = pl.concat([*rows, *unread]).sort("arrival").with_columns(filled)
+        back = asread.filter((pl.col("time").diff() < timedelta(0)).over("file") & (pl.col("kind") == "events"))
+        self.notes = [
+            f"the rows of {self.readings[number][2].name} are not in order of time: they were sorted"
+            for number in back["file"].unique(maintain_order=True)
+        ]
+        self.came = asread.sort("time", "kind", "arrival")["arrival"]
+        places = np.empty(self.came.len(), np.int64)
+        places[self.came.to_numpy() - self.first] = np.arange(self.first, self.next)
+        place = pl.Series("arrival", places)
+        for _, frames in self._frames():
+            frames[:] = [frame.with_columns(place.gather(frame["arrival"] - self.first)) for frame in frames]
+        self.bad = [bad.with_columns(place.gather(bad["arrival"] - self.first)) for bad in self.bad]
+        for file in self.files:
+            file["first_arrival"] = self.first
+
+    def _frames(self) -> Iterator[tuple[str, list[pl.DataFrame]]]:
+        return ((kind, frames) for kind in KINDS for frames in self.unjudged[kind].values())
+
+    def _timed(self, kind: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return ``arrival``, ``file``, ``kind`` and ``time`` (null where it cannot be read)."""
+        name = self.dataset.event.time if kind == "events" else self.dataset.labels.time
+        raw = rows.select("arrival", "file", "missing", raw=pl.struct(pl.col("raw").struct.field(name)))
+        found = cast(raw, {name: Column(pl.Datetime)})
+        times = [found.good.select("arrival", time=pl.col("value").struct.field(name)), found.bad.select("arrival")]
+        return raw.select("arrival", "file", kind=pl.lit(kind)).join(pl.concat(times, how="diagonal"), on="arrival")
 
     def cast(self, kind: str) -> pl.DataFrame:
         """Return the rows of a kind that fit, as they are stored, in order of arrival; files of the same types at once."""
@@ -126,13 +167,15 @@ def parse(
     batch = _Batch(dataset, first)
     for file in files:
         batch.read(file)
+    if any(file.history for file in files):
+        batch.by_time()
     events, notes = _expected(batch, batch.cast("events"), docs)
     found = judge(events, batch.cast("labels"), room, first, clock, dataset.id_horizon)
     if found.again.height:
         _compare(batch, found.again, events)
     labels = found.labels.with_columns(pl.col("label_source").fill_null("natural"))
     quarantine = pl.concat(batch.bad) if batch.bad else pl.DataFrame(schema=batch.schemas["quarantine"])
-    accounts = _accounts(batch, found.events, labels, quarantine, notes, found.clock)
+    accounts = _accounts(batch, found.events, labels, quarantine, [*batch.notes, *notes], found.clock)
     return Parsed(accounts, found.events, labels, quarantine, batch.next - first, found.clock)
 
 
@@ -218,5 +261,8 @@ def _accounts(
         row["notes"] = notes if row is batch.files[-1] else []
         row["clock"] = clock
     return pl.DataFrame(
-        batch.files, schema_overrides={"extra": pl.List(pl.String), "notes": pl.List(pl.String), "clock": UTC_MICROSECONDS}
-    )
+        batch.files,
+        schema_overrides={
+            "extra": pl.List(pl.String), "notes": pl.List(pl.String), "clock": UTC_MICROSECONDS, "path": pl.String,
+        },
+    )  # fmt: skip

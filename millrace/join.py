@@ -7,6 +7,7 @@ arrivals in order and never back, so the log is a function of the rows that arri
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +91,7 @@ def mend(name: str) -> int:
     if examples.count() == head:
         return 0
     with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
-        for after in range(0, cursor, _ARRIVALS_AT_ONCE):
-            found, *_ = _possible(dataset, room, after, min(after + _ARRIVALS_AT_ONCE, cursor))
-            found = found.with_columns(pl.int_range(seq + 1, seq + 1 + found.height, dtype=pl.Int64).alias("seq"))
+        for _, found in again(dataset, room, cursor):
             there = Table(name, "examples").read("seq", where=pl.col("seq").is_between(seq + 1, seq + found.height))["seq"]
             lost = found.filter(~pl.col("seq").is_in(there.implode()))
             if lost.height:
@@ -104,6 +103,22 @@ def mend(name: str) -> int:
             f"changed by hand, too; restore the folder {tables.folder(name)} from a copy"
         )
     return mended
+
+
+def again(dataset: Dataset, room: WaitingRoom, joined: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Make the log again from the tables that it is made from, up to an arrival, without a change to anything.
+
+    Yields
+    ------
+    int, DataFrame
+        Up to which arrival it was made, and the examples since it was told last; in order, with their ``seq``.
+    """
+    seq = 0
+    for after in range(0, joined, _ARRIVALS_AT_ONCE):
+        upto = min(after + _ARRIVALS_AT_ONCE, joined)
+        found, *_ = _possible(dataset, room, after, upto)
+        yield upto, found.with_columns(pl.int_range(seq + 1, seq + 1 + found.height, dtype=pl.Int64).alias("seq"))
+        seq += found.height
 
 
 def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:

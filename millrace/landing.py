@@ -34,7 +34,7 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class TakenFile:
-    """A file that was taken in, with its bytes: what its row in ``files`` fixes."""
+    """A file that was taken in, with its bytes: what its row in ``files`` fixes. One of ``history`` stays where it lies."""
 
     number: int
     path: Path
@@ -44,6 +44,7 @@ class TakenFile:
     data: bytes
     modified: datetime
     received: datetime
+    history: bool = False
 
 
 def folder(name: str) -> Path:

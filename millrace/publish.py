@@ -91,7 +91,7 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
         new: list[Checkpoint] = []
         for one in due:
             try:
-                new.append(_publish_model(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one)))
+                new.append(as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one)))
             except RegistryError:
                 raise
             except MillraceError as error:  # a state that cannot be read holds up no other model
@@ -114,7 +114,7 @@ def _recorded(table: Table, new: list[Checkpoint]) -> dict[str, Checkpoint]:
     return {one.model: one for one in new}
 
 
-def _publish_model(
+def as_version(
     dataset: Dataset,
     registry: Registry,
     stands: Checkpoint,
@@ -122,7 +122,24 @@ def _publish_model(
     standing: dict[str, Any] | None,
     doubts: list[str] | None,
 ) -> Checkpoint:
-    """Make a model's state a version; return it as published."""
+    """Make a model's state a version; return it as published, not yet recorded.
+
+    Parameters
+    ----------
+    dataset, registry
+        Of the model.
+    stands, last
+        The state, and the one of this model that was last published, whose run goes on.
+    standing, doubts
+        How it does in the race, and what in it is not exact, where there is any.
+
+    Raises
+    ------
+    RegistryError
+        When MLflow does not answer or refuses.
+    MillraceError
+        When the state is gone or was changed.
+    """
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     version = registry.publish(
         stands.model,

@@ -10,7 +10,7 @@ import copy
 import itertools
 import pickle
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, promotions, task
+from millrace import catalog, checkpoints, collector, history, promotions, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, DatasetError, MillraceError, unknown
@@ -48,6 +48,12 @@ class RaceReport:
             said += f"; {promotion.model} took over from {promotion.before} at seq {promotion.seq:,}"
         return said
 
+    def markdown(self) -> str:
+        """Return it with a table of the models, best first."""
+        rows = sorted(self.losses.items(), key=lambda item: item[1])
+        table = "\n".join(f"| {model}{' ★' if model == self.champion else ''} | {loss:.4f} |" for model, loss in rows)
+        return f"{self}\n\n| model | mean loss |\n| --- | ---: |\n{table}"
+
 
 @dataclass
 class _Racer:
@@ -58,10 +64,6 @@ class _Racer:
     empty: int = 0
     loss: float = 0.0
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
-
-    def values(self) -> dict[str, float | None]:
-        values = {type(metric).__name__: metric.get() for metric in self.metrics}
-        return {name: float(value) if isinstance(value, int | float) else None for name, value in values.items()}
 
 
 @dataclass
@@ -146,6 +148,12 @@ def build_metrics(dataset: Dataset) -> list[Any]:
     return built
 
 
+def values(metrics: Sequence[Any]) -> dict[str, float | None]:
+    """Return the values of River's metrics by name; None for what is no number."""
+    found = {type(metric).__name__: metric.get() for metric in metrics}
+    return {name: float(value) if isinstance(value, int | float) else None for name, value in found.items()}
+
+
 def update(metric: Any, prediction: Prediction, label: Any) -> None:
     """Update a metric with what it asks for: labels, or probabilities."""
     if isinstance(prediction, Mapping):
@@ -157,6 +165,8 @@ def update(metric: Any, prediction: Prediction, label: Any) -> None:
 def score(name: str) -> RaceReport:
     """Score the examples that are new, and promote by the rule of the dataset.
 
+    Where events were brought in as history, the race waits until all of its models have predicted them.
+
     Raises
     ------
     UsageError, DatasetError
@@ -166,7 +176,7 @@ def score(name: str) -> RaceReport:
     report = RaceReport(name)
     while True:
         standings, promoted = Table(name, "standings"), Table(name, "promotions")
-        cursor, head = standings.cursor("score"), Table(name, "examples").cursor("seq")
+        cursor, head = standings.cursor("score"), history.scorable(name)
         race = _restored(dataset, standings, cursor)
         if cursor >= head:
             return _stands(report, race, cursor)
@@ -241,6 +251,20 @@ def rebuild(name: str) -> RaceReport:
         return _stands(report, race, cursor)
 
 
+def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
+    """Run the race from the first example by the rule, without a change to anything.
+
+    Yields
+    ------
+    int, list of Promotion
+        How far it was run, and who was promoted since it was told last; in order.
+    """
+    race = Race()
+    for after in range(0, upto, _EXAMPLES_AT_ONCE):
+        end = min(after + _EXAMPLES_AT_ONCE, upto)
+        yield end, _run(dataset, race, after, end)[0]
+
+
 def _run(
     dataset: Dataset, race: Race, after: int, upto: int, recorded: Mapping[int, Promotion] | None = None
 ) -> tuple[list[Promotion], datetime]:
@@ -271,7 +295,7 @@ def _run(
 
 def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Prediction]]:
     """Return what was said of events before their answer arrived, by arrival and model."""
-    fair = ~pl.col("answered") & (pl.col("origin") == "live")
+    fair = ~pl.col("answered") & pl.col("origin").is_in(["live", "backfill"])
     rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=at_arrivals(arrivals) & fair)
     columns = (rows[name].to_list() for name in ("arrival", "model"))
     found: dict[int, dict[str, Prediction]] = {}
@@ -284,7 +308,7 @@ def _frame(race: Race, seq: int, clock: datetime, sha256: str) -> pl.DataFrame:
     rows = [
         {
             "seq": seq, "model": model, "labelled": racer.labelled, "empty": racer.empty, "loss": racer.loss / racer.labelled,
-            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(racer.values()).decode(),
+            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(values(racer.metrics)).decode(),
         }
         for model, racer in race.racers.items()
     ]  # fmt: skip

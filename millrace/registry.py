@@ -164,7 +164,7 @@ class Registry:
         from mlflow.entities import Metric
 
         at_milliseconds = clock.microseconds(at) // 1000
-        batch = [Metric(_legal(key), float(value), at_milliseconds, step) for key, value in metrics.items()]
+        batch = [Metric(legal(key), float(value), at_milliseconds, step) for key, value in metrics.items()]
         with self._asking(f"log the metrics of run {run_id}") as client:
             client.log_batch(run_id, metrics=batch)
 
@@ -265,12 +265,12 @@ def _update_run(client: MlflowClient, run_id: str, ended: datetime | None = None
         raise
 
 
-def _legal(key: str) -> str:
+def legal(key: str) -> str:
     """Make a metric's name one that MLflow takes.
 
     Examples
     --------
-    >>> _legal("loss (7 days) @champion")
+    >>> legal("loss (7 days) @champion")
     'loss _7 days_ _champion'
     """
     return re.sub(r"[^\w. -]", "_", key)[:250]

@@ -1,27 +1,27 @@
 """Can a model be built again from the log, and is it the same?
 
 Because a model is a fold over its log, it can: after its state was lost, after its definition was repaired, in another
-environment; and to prove that what was recorded is what the log gives.
+environment.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, overload
 
-from millrace import catalog, checkpoints, examples, fold, join, models, publish, race, state, tables
-from millrace.checkpoints import Checkpoint
+from millrace import asof, catalog, checkpoints, fold, join, models, parallel, publish, race, tables
 from millrace.dataset import Dataset
-from millrace.errors import ConflictError, MillraceError, unknown
+from millrace.errors import ConflictError, MillraceError, UsageError, unknown
 from millrace.fold import FoldReport, Progress
-from millrace.learner import Learner, learn_until_error
+from millrace.learner import Learner
 from millrace.publish import PublishReport
 from millrace.tables import Table
 
-_SHARE = 0.15
-"""Of the time that the fold takes, so much may go into digests of checkpoints; that of the last is always compared."""
+if TYPE_CHECKING:
+    from river.base import Estimator
+
+    from millrace.ideas import Model
 
 
 @dataclass
@@ -48,8 +48,18 @@ class ReplayReport:
         return "\n".join([*said, *([str(self.publish)] if self.publish else [])])
 
 
-def replay(name: str, model: str | None = None, progress: Progress | None = None) -> ReplayReport:
-    """Build models again from the first example of the log, by their definition as it is now.
+@overload
+def replay(name: str, model: str | None = None, progress: Progress | None = None, *, to: None = None) -> ReplayReport: ...
+
+
+@overload
+def replay(name: str, model: Model, progress: Progress | None = None, *, to: datetime | int | str) -> Estimator: ...
+
+
+def replay(
+    name: str, model: Any = None, progress: Progress | None = None, *, to: datetime | int | str | None = None
+) -> ReplayReport | Estimator:
+    """Build models again from the first example of the log, by their definition as it is now; or return one as it was.
 
     The models go on serving meanwhile. A definition that was changed is put on record, and the model goes on under its name.
 
@@ -59,28 +69,48 @@ def replay(name: str, model: str | None = None, progress: Progress | None = None
         The dataset, and the model; all of its race by default, and the race itself.
     progress
         Is told how far each model has come.
+    to
+        Change nothing: return the model (or an idea) as it was at this moment of the data's clock, such as
+        ``2013-01-20T12:00Z``, or after so many examples.
+
+    Returns
+    -------
+    ReplayReport or river.base.Estimator
+        What was built again; with `to` the model itself, to ask or to learn on with.
 
     Raises
     ------
     UsageError, DatasetError
         When there is no such dataset or model, or the dataset's file is broken.
+    MillraceError
+        When nothing has arrived; with `to`, when there is no such place of the log, or its state was changed.
     """
-    dataset, chosen = _chosen(name, model)
+    if to is not None:
+        if model is None:
+            raise UsageError(f"to={to!r} returns one model: name it, such as replay({name!r}, 'prior', to={to!r})")
+        return asof.model_at(catalog.load(name), model, to, progress)
+    _, wanted = chosen(name, model)
     report = ReplayReport(name, mended=join.mend(name))
-    for one in chosen:
-        try:
-            found, report.same[one] = _rebuilt(dataset, one, progress)
-        except MillraceError as error:
-            found = FoldReport(name, one, problem=str(error))
+    learned = Table(name, "examples").cursor("seq") * len(wanted)
+    for found, same in parallel.each(_rebuilt, [(name, one) for one in wanted], learned, progress):
         report.folds.append(found)
+        report.same[found.model] = same
     if model is None:
         race.rebuild(name)
     report.publish = publish.publish(name, again=[one.model for one in report.folds if not one.problem])
     return report
 
 
-def _chosen(name: str, model: str | None) -> tuple[Dataset, list[str]]:
-    """Return the dataset and which of its models are to be folded: one, or all of its race."""
+def chosen(name: str, model: str | None) -> tuple[Dataset, list[str]]:
+    """Return the dataset and which of its models are to be folded: one, or all of its race.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset or model, or the dataset's file is broken.
+    MillraceError
+        When nothing has arrived yet.
+    """
     dataset = catalog.load(name)
     if model is not None and model not in dataset.racing:
         raise unknown("model", model, dataset.racing)
@@ -89,7 +119,15 @@ def _chosen(name: str, model: str | None) -> tuple[Dataset, list[str]]:
     return dataset, [model] if model else dataset.racing
 
 
-def _rebuilt(dataset: Dataset, model: str, progress: Progress | None) -> tuple[FoldReport, bool | None]:
+def _rebuilt(name: str, model: str, progress: Progress) -> tuple[FoldReport, bool | None]:
+    """Build a model again; what goes wrong with it holds up no other."""
+    try:
+        return _from_nothing(catalog.load(name), model, progress)
+    except MillraceError as error:
+        return FoldReport(name, model, problem=str(error)), None
+
+
+def _from_nothing(dataset: Dataset, model: str, progress: Progress) -> tuple[FoldReport, bool | None]:
     """Fold a model from nothing. A lineage that exists stands until its new state is there, beside it."""
     table = Table(dataset.name, "checkpoints")
     fingerprint = models.fingerprint(dataset, model, table.identity, accept=True)
@@ -113,109 +151,3 @@ def _rebuilt(dataset: Dataset, model: str, progress: Progress | None) -> tuple[F
     if stands.suspended:
         found.problem = fold.suspension(dataset, model, stands.seq, stands.skipped)
     return found, before[stands.seq] == stands.digest if stands.seq in before else None
-
-
-@dataclass
-class Proof:
-    """What folding a model again has shown: ``compared`` of ``checkpoints`` digests; the first that differs."""
-
-    model: str
-    examples: int = 0
-    checkpoints: int = 0
-    compared: int = 0
-    difference: str | None = None
-
-    def __str__(self) -> str:
-        said = (
-            f"{self.model}: {self.examples:,} examples folded again, {self.compared:,} of {self.checkpoints:,} digests compared"
-        )
-        return f"{said}; {self.difference}" if self.difference else f"{said}, all the same"
-
-
-@dataclass
-class VerifyReport:
-    """What was proven of a dataset, model by model."""
-
-    dataset: str
-    proofs: list[Proof] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.proofs)) or "nothing has been learned yet"
-
-
-def verify(name: str, model: str | None = None, every: bool = False, progress: Progress | None = None) -> VerifyReport:
-    """Fold models again from nothing, without a change to any table, and compare with every checkpoint on record.
-
-    The examples that a checkpoint says were skipped are skipped.
-
-    Parameters
-    ----------
-    name, model
-        The dataset, and the model; all of its race by default.
-    every
-        Compare the digest of every checkpoint. By default those at a share of the checkpoints that keeps the whole within
-        about 1.2 × the fold, and always the last: the digest of a large forest costs as much as much learning.
-    progress
-        Is told how far each model has come.
-
-    Raises
-    ------
-    UsageError, DatasetError
-        When there is no such dataset or model, or the dataset's file is broken.
-    """
-    dataset, chosen = _chosen(name, model)
-    report = VerifyReport(name)
-    for one in chosen:
-        try:
-            proof = _proof(dataset, one, every, progress)
-        except MillraceError as error:
-            report.problems.append(f"{one}: {error}")
-            continue
-        report.proofs.append(proof)
-        if proof.difference:
-            report.problems.append(f"{one}: {proof.difference}")
-    return report
-
-
-def _proof(dataset: Dataset, model: str, every: bool, progress: Progress | None) -> Proof:
-    table, log = Table(dataset.name, "checkpoints"), Table(dataset.name, "examples")
-    fingerprint = models.fingerprint(dataset, model, table.identity)
-    recorded = checkpoints.history(table, model, fingerprint, models.environment())
-    proof = Proof(model, checkpoints=len(recorded))
-    skipped = {skip["seq"] for row in recorded for skip in row.skipped}
-    estimator, started, spent = models.build(dataset, model), time.perf_counter(), 0.0
-    for stretch, row in _stretches(recorded, log):
-        learning = [one for one in stretch if one[0] not in skipped]
-        learned, error = learn_until_error(estimator, learning)
-        if error:
-            proof.difference = f"at seq {learning[learned][0]} learning raises {error}, and did not before"
-            return proof
-        proof.examples += len(stretch)
-        if progress:
-            progress(model, proof.examples, recorded[-1].seq)
-        if row is None:
-            continue
-        before = time.perf_counter()
-        if every or row is recorded[-1] or spent <= _SHARE * (before - started - spent):
-            digest = state.digest(estimator)
-            proof.compared += 1
-            spent += time.perf_counter() - before
-            if digest != row.digest:
-                proof.difference = (
-                    f"the first difference is at seq {row.seq}: its checkpoint has digest {row.digest}, the log gives {digest}"
-                )
-                return proof
-    return proof
-
-
-def _stretches(recorded: list[Checkpoint], log: Table) -> Iterator[tuple[list[Any], Checkpoint | None]]:
-    """Cut the log at the checkpoints: the examples of each stretch, and the checkpoint at its end (None within one)."""
-    seq = 0
-    for row in recorded:
-        if not row.seq:
-            yield [], row
-        while seq < row.seq:
-            upto = min(seq + fold.CHUNK, row.seq)
-            yield examples.as_examples(examples.read(log, seq, upto)), row if upto == row.seq else None
-            seq = upto

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from millrace import catalog, landing, tables
+from millrace import catalog, history, landing, tables
 from millrace.clock import now
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError
@@ -82,7 +82,7 @@ def pending(name: str) -> bool:
         return False
     if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
         return True
-    if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("score") < seq:
+    if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("score") < history.scorable(name):
         return True
     return _stamp(name).read_text() != _mark(text, seq) if _stamp(name).exists() else True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,11 @@ from rich.table import Table
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.status import ModelStatus, Status
+
+if TYPE_CHECKING:
+    from millrace.new import NewReport
+    from millrace.validation.kept import ValidateReport
+    from millrace.validation.scores import Gain
 
 
 def console() -> Console:
@@ -111,6 +117,68 @@ def race(one: Status) -> Table:
         table.add_row(
             shown, _number(model.loss), _number(model.recent_loss), _beside(model, prior), *values, *counts, version, state
         )
+    return table
+
+
+def new(report: NewReport) -> None:
+    """Show what was found in a table of history, and how good models would have been."""
+    out = console()
+    for line in str(report).splitlines()[: len(report.found) + 1]:
+        out.print(escape(line), soft_wrap=True)
+    if report.validation:
+        validation(report.validation)
+
+
+def validation(report: ValidateReport) -> None:
+    """Show what a validation has found: the scores, the segments, and how to hand on an idea that did best."""
+    from millrace.validation.view import View
+
+    out = console()
+    out.print(scores(report))
+    if report.by:
+        out.print(segments(report))
+    out.print(f"[bold]{escape(View(report).finding)}[/]", soft_wrap=True)
+    for note in report.notes:
+        out.print(f"[yellow]![/] {escape(note)}")
+    if report.lines:
+        out.print(f"[bold]The best is an idea. To let it race, add this to datasets/{report.dataset}.py:[/]\n")
+        out.print(escape(report.lines), soft_wrap=True)
+    if report.page:
+        out.print(f"\n[dim]drawn: {report.page} and {report.picture}[/]", soft_wrap=True)
+
+
+def scores(report: ValidateReport) -> Table:
+    """Return the table of a validation's scores: a row a stretch, cadence and model."""
+    metrics = list(dict.fromkeys(name for score in report.scores for name in score.metrics))
+    stretches = dict.fromkeys((score.start, score.end) for score in report.scores)
+    title = f"{report.dataset}: answers by {report.delay}, {report.start} start, log at seq {report.seq:,}"
+    counts = ("labels", "empty", "refreshes", "learning")
+    table = _table("model", "cadence", f"{report.loss} loss", f"better than {report.against}", *metrics, *counts, title=title)
+    for stretch in stretches:
+        inside = [score for score in report.scores if (score.start, score.end) == stretch]
+        table.add_row(f"[dim]{' – '.join(f'{moment:%Y-%m-%d %H:%M}' for moment in stretch)}[/]")
+        best = min((score.loss for score in inside if score.loss is not None), default=None)
+        for score in inside:
+            bold = "bold" if score.loss is not None and score.loss == best else None
+            row = [score.model, score.cadence, _number(score.loss), _gain(score.gain)]
+            row += [_number(score.metrics.get(metric)) for metric in metrics]
+            row += [f"{score.labelled:,}", f"{score.empty:,}", f"{score.refreshes:,}", f"{score.seconds:,.1f} s"]
+            table.add_row(*row, style=bold)
+        table.add_section()
+    return table
+
+
+def _gain(gain: Gain | None) -> str:
+    return "–" if gain is None else f"{gain.gain:+.4f} ± {gain.high - gain.gain:.4f}"
+
+
+def segments(report: ValidateReport) -> Table:
+    """Return the table of a validation's losses by segment: a column a segment."""
+    names = list(dict.fromkeys(str(part.of) for score in report.scores for part in score.segments))
+    table = _table("model", "cadence", *names, title=f"{report.loss} loss by {report.by}")
+    for score in report.scores:
+        found = {str(part.of): part.loss for part in score.segments}
+        table.add_row(score.model, score.cadence, *[_number(found.get(name)) for name in names])
     return table
 
 

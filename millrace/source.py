@@ -53,8 +53,8 @@ def _definition(value: Any) -> tuple[Any, ...]:
         )
     cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
     there = value.__globals__
-    named = [(word, there[word]) for word in _names(value.__code__) if word in there and _tells(there[word])]
-    return _text(value), value.__defaults__, value.__kwdefaults__, cells, named
+    constants = [(word, there[word]) for word in named(value.__code__) if word in there and _tells(there[word])]
+    return _text(value), value.__defaults__, value.__kwdefaults__, cells, constants
 
 
 def _tells(value: object) -> bool:
@@ -73,8 +73,9 @@ def _filled(cell: types.CellType) -> bool:
         return False
 
 
-def _names(code: types.CodeType) -> list[str]:
-    inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
+def named(code: types.CodeType) -> list[str]:
+    """List the names that a function uses, and the functions within it, in alphabetical order."""
+    inner = (named(part) for part in code.co_consts if isinstance(part, types.CodeType))
     return sorted(set(code.co_names).union(*inner))
 
 

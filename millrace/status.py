@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, models, promotions, race, tables
+from millrace import catalog, checkpoints, history, models, promotions, race, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.fold import suspension
@@ -70,6 +70,7 @@ class Status:
     reasons: dict[str, int] = field(default_factory=dict)
     events_waiting: int = 0
     labels_waiting: int = 0
+    backfill_waiting: int = 0
     late: int = 0
     examples: int = 0
     clock: datetime | None = None
@@ -133,6 +134,7 @@ def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
         found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
         found.labels_waiting = room.labels_waiting()
+    found.backfill_waiting = history.waiting(found.dataset)
     log = Table(found.dataset, "examples")
     found.examples, found.late = log.cursor("seq"), log.cursor("late")
 
@@ -165,6 +167,8 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             f"{found.rows:,} rows were taken in, and the tables account for {counted:,}: a tick was cut off (run: millrace run "
             f"{found.dataset}), or a table was changed by hand (restore {tables.folder(found.dataset)} from a copy)"
         )
+    if found.backfill_waiting:
+        found.problems.append(history.waits(found.dataset, found.backfill_waiting))
     prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
     if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
         found.problems.append(

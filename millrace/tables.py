@@ -7,8 +7,10 @@ it, then the inputs, then write through it; a competing commit of the same curso
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from millrace import durable, features, task
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import microseconds, now
 from millrace.dataset import Dataset
-from millrace.errors import ConflictError, MillraceError, writing
+from millrace.errors import ConflictError, DatasetError, MillraceError, writing
 from millrace.settings import settings
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ _KEYS = {
     "definitions": "at",
     "promotions": "number",
 }
-_LAYOUT = "2"
+_LAYOUT = "3"
 """Grows when a table gets a column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
@@ -69,7 +71,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "files": {
             "number": whole, "name": text, "kind": text, "sha256": text, "bytes": whole, "modified": time,
             "received": time, "first_arrival": whole, "rows": whole, "good": whole, "quarantined": whole,
-            "duplicates": whole, "nonfinite": whole, "extra": pl.List(text), "notes": pl.List(text), "clock": time,
+            "duplicates": whole, "nonfinite": whole, "extra": pl.List(text), "notes": pl.List(text), "clock": time, "path": text,
         },
         "quarantine": {
             "arrival": whole, "file": whole, "line": whole, "kind": text, "event_id": text, "raw": pl.Binary(),
@@ -116,7 +118,18 @@ def folder(name: str) -> Path:
 
 
 def created(name: str) -> bool:
-    """Tell whether a dataset has all its tables, in the layout of today."""
+    """Tell whether a dataset has all its tables; those of an older layout get the columns that are new."""
+    if not (folder(name) / ".layout").is_file():
+        return False
+    if not _is_of_today(name):
+        from millrace import catalog
+
+        with contextlib.suppress(DatasetError):  # a broken file says so elsewhere
+            create(catalog.load(name))
+    return _is_of_today(name)
+
+
+def _is_of_today(name: str) -> bool:
     layout = folder(name) / ".layout"
     return layout.is_file() and layout.read_text() == _LAYOUT
 
@@ -126,7 +139,7 @@ def create(dataset: Dataset) -> None:
 
     Two creators beside each other would both succeed, so one waits.
     """
-    if created(dataset.name):
+    if _is_of_today(dataset.name):
         return
     with writing(folder(dataset.name)), lock(dataset.name):
         for name, columns in schemas(dataset).items():
@@ -146,6 +159,22 @@ def _create(path: Path, empty: pl.DataFrame) -> None:
     missing = [field for field in Schema.from_arrow(wanted).fields if field.name not in have]
     if missing:
         table.alter.add_columns(missing)
+
+
+@contextmanager
+def replacing(dataset: str, name: str, columns: Mapping[str, Any]) -> Iterator[Table]:
+    """Hand over an empty table, which takes the place of one that is no part of the log when it is whole, and not before."""
+    final, aside = folder(dataset) / name, folder(dataset) / f"{name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with writing(aside):
+            _create(aside, pl.DataFrame(schema=columns))
+        yield Table(dataset, aside.name)
+        with lock(dataset):
+            shutil.rmtree(final, ignore_errors=True)
+            aside.replace(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def head(name: str) -> int:

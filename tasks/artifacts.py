@@ -9,7 +9,6 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.logging import get_run_logger
 
 from millrace.errors import MillraceError
-from millrace.race import RaceReport
 
 
 def tell(stage: str, report: Any) -> None:
@@ -28,14 +27,8 @@ def tell(stage: str, report: Any) -> None:
 async def show(stage: str, report: Any) -> None:
     """Log a report, and keep it as an artifact under the key ``<stage>-<dataset>``."""
     lines = (
-        _race(report) if isinstance(report, RaceReport) else "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
+        report.markdown() if hasattr(report, "markdown") else "\n".join(f"- {line}" for line in re.split(r"; |\n", str(report)))
     )
     key = re.sub(r"[^a-z0-9]+", "-", f"{stage}-{report.dataset}".lower()).strip("-")
     await acreate_markdown_artifact(f"**{stage} {report.dataset}**\n\n{lines}\n", key=key)
     get_run_logger().info("%s: %s", stage, report)
-
-
-def _race(report: RaceReport) -> str:
-    rows = sorted(report.losses.items(), key=lambda item: item[1])
-    table = "\n".join(f"| {model}{' ★' if model == report.champion else ''} | {loss:.4f} |" for model, loss in rows)
-    return f"{report}\n\n| model | mean loss |\n| --- | ---: |\n{table}"

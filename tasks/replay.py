@@ -1,22 +1,20 @@
-"""Models are built again from the log, or proven to be what it gives."""
+"""Questions about the past are answered: models are built again, proven, brought back, or given a past."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import task
 
-from millrace.replay import replay as rebuild
-from millrace.replay import verify as prove
+from millrace.past import ask
 from tasks.artifacts import show
 from tasks.progress import shown
 
 
 @task(task_run_name="replay-{dataset}")
-async def replay(dataset: str, model: str | None, verify: bool, every: bool) -> list[str]:
-    """Build models again from the first example, or fold them again and compare. Return what did not work."""
-    if verify:
-        proven = await shown("verify", dataset, lambda progress: prove(dataset, model, every, progress))
-        await show("verify", proven)
-        return proven.problems
-    rebuilt = await shown("replay", dataset, lambda progress: rebuild(dataset, model, progress))
-    await show("replay", rebuilt)
-    return rebuilt.problems
+async def replay(dataset: str, model: str | None, asked: dict[str, Any]) -> list[str]:
+    """Answer one question about a dataset's past. Return what did not work, or differs."""
+    stage = "verify" if asked["verify"] else "replay"
+    report = await shown(stage, dataset, lambda progress: ask(dataset, model, **asked, progress=progress))
+    await show(stage, report)
+    return report.problems

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from millrace.replay import verify
+from millrace.proof import verify
 from tests.faults.life import account, born, suffering, undisturbed
 from tests.faults.zygote import Zygote
 from tests.shop import Shop

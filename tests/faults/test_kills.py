@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from millrace.replay import verify
+from millrace.proof import verify
 from tests.faults.life import account, batches, born, suffering, undisturbed
 from tests.faults.zygote import Order, Zygote
 from tests.shop import Shop

@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-FLOWS = ("feed", "infer", "ingest", "learn", "maintain", "replay", "run")
+FLOWS = ("explain", "feed", "infer", "ingest", "learn", "maintain", "replay", "run", "validate")
 ORDERS = """
     event  a  10:00  amount=10 country=DE
     event  b  10:01  amount=900 country=FR
@@ -96,6 +96,15 @@ def tasks_of(state: Any, expected: int) -> dict[str, str]:
     raise AssertionError(f"expected {expected} tasks, found {found}")
 
 
+def artifact(key: str) -> str:
+    """Return the newest artifact of a key."""
+    from prefect.artifacts import Artifact
+
+    found = asyncio.run(Artifact.aget(key))
+    assert found is not None, key
+    return str(found.data)
+
+
 def outcome(name: str) -> tuple[Any, ...]:
     """Return what must not depend on who started the stages."""
     found = status(name)
@@ -142,6 +151,25 @@ def test_the_replay_flow_proves_and_fails_where_a_state_is_lost_until_it_is_buil
     assert status("shop").models["logistic"].seq == 4
 
 
+def test_every_question_about_the_past_can_be_asked_in_a_form(flows: Any, shop: Shop) -> None:
+    shop.arrive(ORDERS)
+    assert state_of(flows.run, "shop").is_completed()
+    before = shop.digests()
+    for asked in ({"verify": True, "every": True}, {"model": "logistic", "to": "2"}, {"backfill": True}, {"what_if": True}):
+        assert state_of(flows.replay, "shop", **asked).is_completed(), asked
+    assert state_of(flows.validate, "shop", ["logistic"], cadences=["label", "1h"], what_if=True).is_completed()
+    assert state_of(flows.explain, "shop", "b").is_completed()
+    assert "--verify and --what-if are different questions" in str(
+        state_of(flows.replay, "shop", verify=True, what_if=True).message
+    )
+    assert shop.digests() == before
+    versions = Table("shop", "checkpoints").read("version", "model", "seq").drop_nulls("version").sort("version")
+    assert versions.row(-1)[1:] == ("logistic", 2)
+    assert "| logistic | 1h |" in artifact("validate-shop")
+    assert "have what-if features" in artifact("replay-shop")
+    assert "examples: 3 of 3 compared and the same" in artifact("verify-shop")
+
+
 def test_a_long_fold_shows_how_far_it_has_come(flows: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.artifacts import Artifact
 
@@ -154,8 +182,6 @@ def test_a_long_fold_shows_how_far_it_has_come(flows: Any, shop: Shop, monkeypat
 
 
 def test_a_run_leaves_its_tasks_and_artifacts_and_a_run_with_nothing_new_starts_none(flows: Any, shop: Shop) -> None:
-    from prefect.artifacts import Artifact
-
     shop.arrive(ORDERS)
     first, second = state_of(flows.run, "shop"), state_of(flows.run, "shop")
     stages = ("ingest", "infer", "join", "fold", "score", "publish")
@@ -164,14 +190,9 @@ def test_a_run_leaves_its_tasks_and_artifacts_and_a_run_with_nothing_new_starts_
     assert second.is_completed()
     assert tasks_of(second, 0) == {}
 
-    async def read(key: str) -> str:
-        artifact = await Artifact.aget(key)
-        assert artifact is not None, key
-        return str(artifact.data)
-
-    assert "3 events, 3 labels" in asyncio.run(read("ingest-shop"))
-    assert "3 events by 2 models" in asyncio.run(read("infer-shop"))
-    assert "| logistic |" in asyncio.run(read("score-shop"))
+    assert "3 events, 3 labels" in artifact("ingest-shop")
+    assert "3 events by 2 models" in artifact("infer-shop")
+    assert "| logistic |" in artifact("score-shop")
 
 
 def _models(stage: str) -> tuple[str, ...]:

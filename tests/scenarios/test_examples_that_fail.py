@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from millrace.learner import SUSPEND_AFTER
-from millrace.replay import replay, verify
+from millrace.proof import verify
+from millrace.replay import replay
 from tests.shop import Shop
 
 FRAGILE = '''

@@ -18,9 +18,9 @@ ALLOWED = {
     "tasks": {"tasks", "millrace", "prefect", "rich"},
     "datasets": {"millrace", "polars", "river", "sklearn"},
 }
-HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy"}
+HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy", "matplotlib"}
 """What a module of ``millrace`` imports inside the functions that use it, but for those that are only imported to learn."""
-LEARNING = {"exact", "substitutes", "substitute_draws", "substitute_trees", "prior", "batch"}
+LEARNING = {"exact", "substitutes", "substitute_draws", "substitute_trees", "substitute_leaves", "prior", "batch"}
 
 
 def imports(path: Path, top_only: bool = False) -> Iterator[str]:

@@ -1,0 +1,191 @@
+"""Is what is on record what the log gives?
+
+Everything is made again from what it was made from, and compared to the last bit; nothing is changed::
+
+    events, labels, features ─► the log ─► the models' states ─► predictions ─► promotions
+                                                 └─► the files and MLflow's artifacts of versions
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from millrace import bits, catalog, checkpoints, collector, evidence, examples, fold, join, models, parallel, state
+from millrace.backfill import differing
+from millrace.checkpoints import Checkpoint
+from millrace.dataset import Dataset
+from millrace.evidence import Proof
+from millrace.examples import Example
+from millrace.fold import Progress
+from millrace.learner import learn_until_error
+from millrace.replay import chosen
+from millrace.tables import Table
+from millrace.waiting import WaitingRoom
+
+_SHARE = 0.15
+"""Of the time that the fold takes, so much may go into digests of checkpoints; that of the last is always compared."""
+
+
+@dataclass
+class VerifyReport:
+    """What was proven of a dataset: ``doubts`` about models that are not exact, then a proof a kind of thing."""
+
+    dataset: str
+    doubts: list[str] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it is on record, or could not be looked at."""
+        return [f"{proof.things}: {proof.problem}" for proof in self.proofs if proof.problem]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.doubts, *map(str, self.proofs)])
+
+
+def verify(name: str, model: str | None = None, every: bool = False, progress: Progress | None = None) -> VerifyReport:
+    """Make again what is on record, without a change to anything, and compare: the log, states, predictions, promotions.
+
+    Of a model that is not exact it is said first, and a difference is told, but is no problem.
+
+    Parameters
+    ----------
+    name, model
+        The dataset, and the model; all of its race by default, and the race itself.
+    every
+        Compare the digest of every checkpoint. By default those at a share of the checkpoints that keeps the fold within
+        about 1.2 × the bare loops, and always the last: the digest of a large forest costs as much as much learning.
+    progress
+        Is told how far each model, and each kind of thing, has come.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset or model, or the dataset's file is broken.
+    MillraceError
+        When nothing has arrived yet.
+    """
+    dataset, wanted = chosen(name, model)
+    tell = progress or _silent
+    doubts = [
+        f"{one} is not exact, and may differ when it is made again: {'; '.join(why)}"
+        for one, why in models.doubts(name).items()
+        if why and one in wanted
+    ]
+    report = VerifyReport(name, doubts)
+    with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        report.proofs.append(evidence.proof("examples", _log, dataset, room, tell))
+        learned = Table(name, "examples").cursor("seq") * len(wanted)
+        report.proofs += parallel.each(_folded, [(name, one, every) for one in wanted], learned, tell)
+        report.proofs.append(evidence.proof("predictions", evidence.predictions, dataset, room, model, tell))
+    said = Table(name, "predictions")
+    for one in wanted:
+        if said.cursor(f"backfill/{one}"):
+            report.proofs.append(evidence.proof(f"predictions of {one} in backfills", _backfill, dataset, one, said, tell))
+    report.proofs.append(evidence.proof("states", evidence.states, dataset, model, tell))
+    report.proofs.append(evidence.proof("versions in MLflow", evidence.artifacts, dataset, model, tell))
+    if model is None:
+        report.proofs.append(evidence.proof("promotions", evidence.crowned, dataset, tell))
+    return report
+
+
+def _silent(what: str, place: int, end: int) -> None:
+    pass
+
+
+def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
+    """Make the log again from events, labels and features, in order of arrival."""
+    log, seq = Table(dataset.name, "examples"), 0
+    room.follow()
+    joined, proof.recorded = log.cursor("join"), log.cursor("seq")
+    for upto, again in join.again(dataset, room, joined):
+        last = seq + again.height if upto < joined else proof.recorded
+        recorded = log.read(where=pl.col("seq").is_between(seq + 1, last))
+        difference = bits.difference(recorded, again.select(recorded.columns), "seq")
+        if difference:
+            row, by_rule = difference.row, difference.field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
+            unless = f" (or labels.window or id_horizon was changed in {dataset.path})" if by_rule else ""
+            proof.problem = f"seq {row['seq']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}{unless}"
+            return
+        proof.same = seq = last
+        tell("the log", upto, joined)
+
+
+def _backfill(proof: Proof, dataset: Dataset, model: str, said: Table, tell: Progress) -> None:
+    """Predict again what was brought in as history."""
+    proof.recorded = said.read("arrival", where=(pl.col("model") == model) & (pl.col("origin") == "backfill")).height
+    difference = differing(dataset, model, tell)
+    if difference:
+        said_of = f"event {difference.row['event_id']!r}, at seq {difference.row['seq']}: {difference}"
+        proof.differs(said_of, bool(models.doubts(dataset.name).get(model)), evidence.by_hand(dataset))
+    else:
+        proof.same = proof.recorded
+
+
+def _folded(name: str, model: str, every: bool, tell: Progress) -> Proof:
+    return fold_again(catalog.load(name), model, every, tell)
+
+
+def fold_again(dataset: Dataset, model: str, every: bool = False, progress: Progress | None = None) -> Proof:
+    """Fold a model from nothing, and compare with the checkpoints of its lineage; as :func:`verify` does for each model.
+
+    The examples that a checkpoint says were skipped are skipped.
+    """
+    return evidence.proof(f"checkpoints of {model}", _fold, dataset, model, every, progress or _silent)
+
+
+def _fold(proof: Proof, dataset: Dataset, model: str, every: bool, tell: Progress) -> None:
+    table, log, here = Table(dataset.name, "checkpoints"), Table(dataset.name, "examples"), models.environment()
+    rows = table.read("environment", where=(pl.col("model") == model) & pl.col("version").is_null())["environment"]
+    recorded: list[Checkpoint] = []
+    if here in rows:  # else its definition is not on record here, and asking for it would put it there
+        recorded = checkpoints.history(table, model, models.fingerprint(dataset, model, table.identity), here)
+    proof.recorded, head = len(recorded), recorded[-1].seq if recorded else 0
+    if rows.len() > len(recorded):
+        proof.notes.append(f"{rows.len() - len(recorded):,} of another environment, definition or replay were not compared")
+    skipped, inexact = {skip["seq"] for row in recorded for skip in row.skipped}, bool(models.doubts(dataset.name).get(model))
+    estimator = state.load(state.slim(models.build(dataset, model)))
+    started, spent, cost = time.perf_counter(), 0.0, 0.0
+    with collector.spared():
+        for stretch, row in _cut(recorded, log):
+            learning = [one for one in stretch if one[0] not in skipped]
+            learned, error = learn_until_error(estimator, learning)
+            if error:
+                proof.differs(f"at seq {learning[learned][0]} learning raises {error}, and did not before", inexact)
+                return
+            proof.folded += len(stretch)
+            before = time.perf_counter()
+            affordable = spent + 2 * cost <= _SHARE * (before - started - spent)  # this one as the one before it, and the last
+            if row and (every or row is recorded[-1] or affordable):
+                digest = state.digest(estimator)
+                if digest != row.digest:
+                    said = f"its checkpoint has digest {row.digest}, the log gives {digest}"
+                    repair = f"if the examples are proven, run: millrace replay {dataset.name} {model}"
+                    proof.differs(f"the first difference is at seq {row.seq}: {said}", inexact, repair)
+                    return
+                proof.same += 1
+                estimator = state.load(state.slim(estimator))  # one that was taken apart learns more slowly ever after
+                cost = time.perf_counter() - before
+                spent += cost
+            tell(model, proof.folded, max(head, 1))
+
+
+def _cut(recorded: Sequence[Checkpoint], log: Table) -> Iterator[tuple[list[Example], Checkpoint | None]]:
+    """Cut the log at the checkpoints: the examples of each stretch, and the checkpoint at its end (None within one)."""
+    waiting, seq = list(reversed(recorded)), 0
+    while waiting:
+        upto = min(seq + fold.CHUNK, recorded[-1].seq)
+        chunk = examples.as_examples(examples.read(log, seq, upto)) if upto else []
+        while waiting and waiting[-1].seq <= upto:
+            row = waiting.pop()
+            yield chunk[: row.seq - seq], row
+            chunk, seq = chunk[row.seq - seq :], row.seq
+        if chunk:
+            yield chunk, None
+        seq = upto

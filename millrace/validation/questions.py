@@ -1,0 +1,216 @@
+"""Which questions does a stretch of the log ask, and when do their answers come?
+
+An event asks at its ``event_time``; what answers it is its example in the log, so an answer that production never accepted
+is none here. When the answer comes depends on what is to be supposed::
+
+    arrival   when it was delivered: the data's clock, at the moment when event and label were both there
+    labels    at its label_time, as if each were delivered at once
+    none      at once, right after the question
+    2h        so long after the question
+
+An answer that comes later than the dataset's window would not have been accepted, and is none.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from millrace import catalog, features, progressive, tables
+from millrace.clock import MICROSECOND, from_microseconds, microseconds, parse_duration, write_moment
+from millrace.dataset import Dataset
+from millrace.errors import MillraceError, UsageError, unknown
+from millrace.tables import Table
+from millrace.what_if import NAME as WHAT_IF
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DELAYS = ("arrival", "labels", "none")
+"""When answers come, by name; or so long after the question, such as ``2h``."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How much of a log is looked at: events up to an ``arrival``, and examples up to a ``seq``."""
+
+    arrival: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is asked between two moments (UTC, the second left out); what was asked before ``scored`` does not count."""
+
+    start: datetime
+    end: datetime
+    scored: datetime
+
+
+@dataclass
+class Questions:
+    """Events in order of ``(event_time, arrival)``, and what answers them.
+
+    Parameters
+    ----------
+    asked, answered
+        When each is asked and its answer comes: microseconds since 1970; :data:`millrace.progressive.NEVER`.
+    counts
+        Which of them count: not those that were asked before the stretch, or before what is scored of it.
+    rows
+        ``x``, the logged features, and ``label``, null where there is none.
+    segments
+        Each one's value of a column, as text; None where no column was asked for.
+    """
+
+    asked: NDArray[np.int64]
+    answered: NDArray[np.int64]
+    counts: NDArray[np.bool_]
+    rows: pl.DataFrame
+    segments: NDArray[np.str_] | None
+
+    @functools.cached_property
+    def xs(self) -> list[dict[str, Any]]:
+        """The features as models take them."""
+        return features.rows(self.rows["x"].struct.unnest())
+
+    @functools.cached_property
+    def labels(self) -> list[Any]:
+        """The labels; None where there is none."""
+        return self.rows["label"].to_list()
+
+    @functools.cached_property
+    def times(self) -> list[datetime]:
+        """The moments at which they are asked, for models that take ``t``."""
+        return [from_microseconds(moment) for moment in self.asked.tolist()]
+
+
+def position(dataset: Dataset, what_if: bool = False) -> Position:
+    """Return how much of the log there is now, or of the what-if log.
+
+    Raises
+    ------
+    MillraceError
+        When there is nothing yet.
+    """
+    name = dataset.name
+    if not tables.created(name) or not (seq := Table(name, "examples").cursor("seq")):
+        raise MillraceError(f"the log of {name} has no example yet; try: millrace run {name}")
+    if what_if and not (tables.folder(name) / WHAT_IF).is_dir():
+        raise MillraceError(f"{name} has no what-if features yet; to compute them, run: millrace replay {name} --what-if")
+    return Position(Table(name, WHAT_IF if what_if else "features").cursor("infer"), seq)
+
+
+def check_delay(delay: str) -> timedelta | None:
+    """Return a delay that is given as a length of time; None for one that has a name.
+
+    Raises
+    ------
+    UsageError
+        When it is neither.
+    """
+    if delay in DELAYS:
+        return None
+    if not re.match(r"\d", delay):
+        raise UsageError(f"{unknown('delay', delay, DELAYS)}; or a length of time after the question, such as 2h or 1d")
+    return parse_duration(delay)
+
+
+def span(dataset: Dataset, at: Position) -> tuple[datetime, datetime]:
+    """Return when the first event of the log is asked, and the moment after the last."""
+    times = Table(dataset.name, "features").read("event_time", where=pl.col("arrival") <= at.arrival)["event_time"]
+    first, last = times.min(), times.max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    return first, last + MICROSECOND
+
+
+def read(
+    name: str, at: Position, stretch: Stretch, delay: str, by: str | None = None, known: int = 0, what_if: bool = False
+) -> Questions:
+    """Read the questions of a stretch, and their answers.
+
+    Parameters
+    ----------
+    name, at, stretch, delay
+        The dataset, the position of its log, what is asked, and when answers are to come.
+    by
+        A feature or raw column whose values are the segments.
+    known
+        The examples up to this ``seq`` are known to the model before it begins: they are neither asked about nor learned;
+        but what was asked before the stretch and is answered in it is learned, and does not count.
+    what_if
+        Take the features of the what-if log rather than those that were logged.
+
+    Raises
+    ------
+    UsageError
+        When the delay does not parse, or there is no such column.
+    """
+    dataset = catalog.load(name)
+    length = check_delay(delay)
+    before = pl.col("event_time") < stretch.end
+    log = Table(name, "examples").read(
+        "event_arrival", "label", "label_time", "clock", where=pl.col("seq").is_between(known + 1, at.seq) & before
+    )
+    events = _events(dataset, at, stretch, log if known else None, what_if)
+    rows = events.join(log, left_on="arrival", right_on="event_arrival", how="left").sort("event_time", "arrival")
+    asked = progressive.times(rows["event_time"])
+    answered = progressive.times(rows["label_time" if delay == "labels" else "clock"])
+    if delay == "none" or length is not None:
+        shifted = asked + (length or timedelta(0)) // MICROSECOND
+        answered = np.where(answered == progressive.NEVER, progressive.NEVER, shifted)
+    if dataset.labels.window is not None and delay != "arrival":  # what was delivered too late is not in the log
+        late = answered - asked > dataset.labels.window // MICROSECOND
+        answered = np.where(late, progressive.NEVER, answered)
+    return Questions(
+        asked=asked,
+        answered=answered,
+        counts=asked >= microseconds(stretch.scored),
+        rows=rows.select("x", "label"),
+        segments=_segments(dataset, rows, by),
+    )
+
+
+def _events(dataset: Dataset, at: Position, stretch: Stretch, pending: pl.DataFrame | None, what_if: bool) -> pl.DataFrame:
+    """Read the events of a stretch, and before it those that are answered later."""
+    table = Table(dataset.name, WHAT_IF if what_if else "features")
+    wanted = pl.col("event_time").is_between(stretch.start, stretch.end, closed="left")
+    if pending is not None:
+        wanted = wanted | (tables.at_arrivals(pending["event_arrival"]) & (pl.col("event_time") < stretch.start))
+    return table.read("arrival", "event_time", "x", where=wanted & (pl.col("arrival") <= at.arrival))
+
+
+def _segments(dataset: Dataset, rows: pl.DataFrame, by: str | None) -> NDArray[np.str_] | None:
+    if by is None:
+        return None
+    if by in rows["x"].struct.fields:
+        values = rows["x"].struct.field(by)
+    elif by in dataset.event.columns:
+        raw = Table(dataset.name, "events").read(
+            "arrival", pl.col("raw").struct.field(by), where=tables.at_arrivals(rows["arrival"])
+        )
+        values = rows.select("arrival").join(raw, on="arrival", how="left", maintain_order="left")[by]
+    else:
+        raise unknown("column", by, sorted({*rows["x"].struct.fields, *dataset.event.columns}))
+    return values.cast(pl.String).fill_null("(none)").to_numpy().astype(str)
+
+
+def labelled(dataset: Dataset, at: Position, stretch: Stretch) -> int:
+    """Count the events of a stretch that count and have an answer in the log."""
+    counts = pl.col("event_time").is_between(stretch.scored, stretch.end, closed="left") & (pl.col("seq") <= at.seq)
+    return Table(dataset.name, "examples").read("seq", where=counts).height
+
+
+def nothing(dataset: Dataset, at: Position, stretch: Stretch) -> MillraceError:
+    """Say that a stretch has no labelled event, and where there are some."""
+    first, last = span(dataset, at)
+    return MillraceError(
+        f"no labelled event of {dataset.name} counts between {write_moment(stretch.scored)} and {write_moment(stretch.end)}; its "
+        f"log has {at.seq:,} examples, of events from {write_moment(first)} to {write_moment(last - MICROSECOND)}"
+    )

@@ -1,0 +1,17 @@
+"""Models are judged by progressive validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+
+from millrace.validate import validate as judge
+from tasks.artifacts import show
+from tasks.progress import shown
+
+
+@task(task_run_name="validate-{dataset}")
+async def validate(dataset: str, models: tuple[str, ...], asked: dict[str, Any]) -> None:
+    """Judge models, and show the scores."""
+    await show("validate", await shown("validate", dataset, lambda progress: judge(dataset, *models, **asked, progress=progress)))
