@@ -25,6 +25,7 @@ from millrace.clock import now
 
 ALL: dict[str, Callable[[int], list[Figure]]] = {
     "ingest": figures.ingestion,
+    "history": figures.bringing_in,
     "infer": figures.inference,
     "month": learning.month,
     "year": learning.year,

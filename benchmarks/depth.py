@@ -179,6 +179,7 @@ def depth(repeat: int) -> list[Figure]:
     for history in (SHALLOW, DEEP):
         with place(history) as name:
             ticks[history] = statistics.median(_tick(name, history + i * NEW) for i in range(1, max(repeat, 3) + 1))
+            told = _told(name, history + NEW * 3)
             replayed = measured_replay()
     tick = "a tick of 1,000 events and labels, after 10 million examples"
     replay = "peak memory of a replay of 10 million examples (`prior`)"
@@ -186,12 +187,21 @@ def depth(repeat: int) -> list[Figure]:
     return [
         Figure(tick, f"{ticks[DEEP]:.2f} s", "after 10 thousand", ticks[DEEP] / ticks[SHALLOW]),
         Figure(replay, said, "beyond a process that has imported everything", None),
+        Figure("explain one event among 10 million, from enter to the end", f"{told:.2f} s", "–", None),
     ]
 
 
 def _tick(name: str, first: int) -> float:
     land_rows(first, NEW)
     return timed(lambda: run(name))
+
+
+def _told(name: str, event: int) -> float:
+    """Return how long the command takes that explains an event, with each prediction made again; of three times the median."""
+    command = [str(Path(sys.executable).with_name("millrace")), "explain", name, f"s{event:09}"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "logistic" in told.stdout
+    return statistics.median(timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3))
 
 
 def measured_replay() -> dict[str, float]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from benchmarks.place import events, flights, labels, land, land_by_day, place
 from millrace import catalog, features
 from millrace.examples import as_examples
 from millrace.expect import Expectation
+from millrace.history import bring_in
 from millrace.infer import infer
 from millrace.ingest import ingest
 from millrace.run import pending, run
@@ -127,6 +129,24 @@ def learned(name: str) -> None:
     """Let January arrive, be predicted and learned."""
     land_by_day(name, flights())
     run(name)
+
+
+def bringing_in(repeat: int) -> list[Figure]:
+    """A year from Parquet, two files, brought in as history with all checks, before anything is learned."""
+
+    def once() -> float:
+        with place(expectations=True) as name, tempfile.TemporaryDirectory() as folder:
+            year, files = flights(months=12), []
+            for kind, rows in (("events", events(year)), ("labels", labels(year))):
+                files.append(Path(folder) / f"{kind}.parquet")
+                rows.write_parquet(files[-1])
+            bring_in(name, [], [])  # imports and empty tables
+            return timed(lambda: bring_in(name, files[:1], files[1:]))
+
+    seconds = statistics.median(once() for _ in range(repeat))
+    return [
+        Figure("a year of flights brought in from Parquet, with all checks and ten expectations", f"{seconds:.1f} s", "–", None)
+    ]
 
 
 def inference(repeat: int) -> list[Figure]:

@@ -6,6 +6,7 @@ from prefect import flow
 
 from tasks.explain import explain as tell
 from tasks.forms import DatasetName
+from tasks.run import succeed
 
 
 @flow(flow_run_name="explain-{dataset}")
@@ -17,4 +18,4 @@ async def explain(dataset: DatasetName, event_id: str, from_nothing: bool = Fals
         event_id: The event.
         from_nothing: Fold each model from its fresh state, not from the checkpoint before: slow.
     """
-    await tell(dataset, event_id, from_nothing)
+    succeed(await tell(dataset, event_id, from_nothing))

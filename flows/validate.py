@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from prefect import flow
 
 from tasks.forms import DatasetName
+from tasks.run import succeed
 from tasks.validate import validate as judge
 
 
@@ -42,4 +43,4 @@ async def validate(
         what_if: With the features of the what-if log.
     """
     asked = {"first": first, "last": last, "delay": delay, "start": start, "stretches": stretches, "unscored": unscored}
-    await judge(dataset, models, {**asked, "cadences": cadences, "by": by, "against": against, "what_if": what_if})
+    succeed(await judge(dataset, models, {**asked, "cadences": cadences, "by": by, "against": against, "what_if": what_if}))

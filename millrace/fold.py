@@ -8,7 +8,7 @@ work away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from millrace import catalog, checkpoints, collector, examples, models, state
@@ -16,15 +16,13 @@ from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
 from millrace.learner import SUSPEND_AFTER, Learner, Skip
+from millrace.parallel import Progress
 from millrace.tables import Table
 
 CHUNK = 50_000
 """Examples in memory at once."""
 COMMIT_EVERY = 200_000
 """Examples between checkpoints of a long fold."""
-
-Progress = Callable[[str, int, int], None]
-"""Is told a model, its place, and the head of the log."""
 
 
 @dataclass

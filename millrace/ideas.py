@@ -38,7 +38,10 @@ def lineup(dataset: Dataset, chosen: Sequence[Model], against: str) -> list[Mode
         When there is none of this name, or two are called alike.
     """
     found: list[Model] = list(chosen or dataset.racing)
-    if against not in map(name, found):
+    for model in found:
+        if not isinstance(model, str):
+            exact.check_function(model)
+    if name(against) not in map(name, found):
         found.insert(0, against)
     for model in found:
         if isinstance(model, str) and ":" not in model and model not in dataset.racing:
@@ -84,8 +87,8 @@ def load(idea: str) -> Callable[[], Any]:
     """
     text, _, name = idea.partition(":")
     path = Path(text)
-    if not path.is_file():
-        raise UsageError(f"there is no file {text} with an idea in it (asked for: {idea})")
+    if path.suffix != ".py" or not path.is_file():
+        raise UsageError(f"there is no file {text} with an idea in it (asked for: {idea}); an idea is a function of a .py file")
     full = f"millrace_idea_{path.stem}"
     origin = (path.resolve(), path.read_bytes())
     loaded = sys.modules.get(full)
@@ -106,20 +109,35 @@ def load(idea: str) -> Callable[[], Any]:
     return found
 
 
-def lines(idea: Model) -> str:
-    """Return what to add to a dataset's file, to hand an idea on: imports, functions, and the entry among its models."""
+def lines(idea: Model) -> str | None:
+    """Return what to add to a dataset's file, to hand an idea on: imports, what it names, and the entry among its models.
+
+    None where its text is nowhere, as that of a function typed in by hand.
+    """
     build = _function(idea)
-    module = inspect.getmodule(build)
     try:
-        text = inspect.getsource(module) if module is not None else ""
-    except OSError:  # typed in by hand
-        text = ""
-    imports = [ast.unparse(node) for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        body = ast.parse(inspect.getsource(sys.modules[build.__module__])).body
+        parts = [inspect.getsource(one).rstrip() for one in _own(build)]
+    except (OSError, TypeError, KeyError):
+        return None
+    imports = [ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     imports = [line for line in imports if "__future__" not in line and "millrace_datasets" not in line]
-    functions = [inspect.getsource(one).rstrip() for one in _own(build)]
-    return "\n\n".join(
-        [*(["\n".join(imports)] if imports else []), *functions, f'models={{…, "{build.__name__}": {build.__name__}}}']
-    )
+    named = {name for one in _own(build) if isinstance(one, FunctionType) for name in source.named(one.__code__)}
+    constants = [
+        ast.unparse(node)
+        for node in body
+        if isinstance(node, ast.Assign) and named & {target.id for target in node.targets if isinstance(target, ast.Name)}
+    ]
+    head = ["\n".join(part) for part in (imports, constants) if part]
+    return "\n\n".join([*head, *parts, f'models={{…, "{build.__name__}": {build.__name__}}}'])
+
+
+def text(model: Model) -> str:
+    """Return what defines an idea, so that another text is another question; empty for a model of the dataset."""
+    if isinstance(model, str):
+        path = Path(model.partition(":")[0])
+        return path.read_text(encoding="utf-8") if ":" in model and path.is_file() else ""
+    return lines(model) or repr(model)
 
 
 def _own(build: Callable[[], Any]) -> list[Any]:

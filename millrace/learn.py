@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from millrace import catalog
-from millrace.fold import FoldReport, Progress, fold_alone
+from millrace.fold import FoldReport, fold_alone
 from millrace.join import JoinReport, join
+from millrace.parallel import Progress
 from millrace.publish import PublishReport, publish
 from millrace.race import RaceReport, score
 

@@ -11,9 +11,10 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from millrace.errors import InexactModelWarning
+from millrace.errors import InexactModelWarning, MillraceError
 
 T = TypeVar("T")
 
@@ -50,10 +51,12 @@ def each(
 
     Raises
     ------
+    MillraceError
+        When a process was killed, or could not begin.
     Exception
         What the function raised, first in the order of the arguments; the other pieces were done, or not begun.
     """
-    tell = progress or _silent
+    tell = progress or silent
     count = min(len(references), len(os.sched_getaffinity(0))) if examples >= WORTH_PROCESSES else 1
     if count <= 1:
         return [work(*arguments, tell) for arguments in references]
@@ -67,6 +70,11 @@ def each(
             futures = [pool.submit(_call, work, arguments) for arguments in references]
             try:
                 return [future.result() for future in futures]
+            except BrokenProcessPool as error:
+                raise MillraceError(
+                    "a process that worked for this one has ended: it was killed (out of memory?), or this script calls millrace "
+                    'outside of `if __name__ == "__main__":`, where each new process would call it again; put the call there'
+                ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
     finally:
@@ -76,8 +84,8 @@ def each(
         queue.join_thread()
 
 
-def _silent(what: str, place: int, end: int) -> None:
-    pass
+def silent(what: str, place: int, end: int) -> None:
+    """Tell nobody."""
 
 
 def _listen(queue: Any, progress: Progress) -> None:

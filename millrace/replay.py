@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, overload
 from millrace import asof, catalog, checkpoints, fold, join, models, parallel, publish, race, tables
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError, unknown
-from millrace.fold import FoldReport, Progress
+from millrace.fold import FoldReport
 from millrace.learner import Learner
+from millrace.parallel import Progress
 from millrace.publish import PublishReport
 from millrace.tables import Table
 

@@ -16,12 +16,12 @@ from millrace import catalog, history, landing, tables
 from millrace.clock import now
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError
-from millrace.fold import Progress
 from millrace.infer import InferReport, infer
 from millrace.ingest import IngestReport, ingest
 from millrace.learn import LearnReport, learn
 from millrace.maintain import MaintainReport, maintain
 from millrace.maintain import due as maintenance_due
+from millrace.parallel import Progress
 from millrace.settings import settings
 from millrace.tables import Table
 

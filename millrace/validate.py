@@ -7,6 +7,7 @@ come, and what was said before is scored. No table changes; what comes of it is 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,10 +15,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from millrace import asof, catalog, exact, ideas, parallel, progressive
-from millrace.clock import aware, from_microseconds, parse_duration, write_duration, write_moment
+from millrace.clock import aware, parse_duration, write_duration, write_moment
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import UsageError
 from millrace.ideas import Model
+from millrace.learner import SUSPEND_AFTER
 from millrace.parallel import Progress
 from millrace.validation import kept, questions, scores
 from millrace.validation.judge import Judged, judge
@@ -93,10 +95,14 @@ def validate(
     dataset = catalog.load(name)
     at = questions.position(dataset, what_if)
     questions.check_delay(delay)
+    if what_if and start != "cold":
+        raise UsageError(f"with what-if features models begin cold, not {start}: what they learned before was logged otherwise")
     steps = dict(_cadence(one) for one in cadences or (dataset.cadence,))
     lineup = ideas.lineup(dataset, chosen, against)
+    against = ideas.name(against)
+    _read.cache_clear()  # the log, the dataset's file or the what-if features may be others than when it was asked last
     pieces = [
-        _Piece(name, at, stretch, delay, by, what_if, model, cadence, asof.known(dataset, start, stretch.start))
+        _Piece(name, at, stretch, delay, by, what_if, model, cadence, _known(dataset, start, stretch))
         for stretch in _cut(dataset, at, first, last, stretches, unscored)
         for cadence in steps.items()
         for model in lineup
@@ -105,13 +111,15 @@ def validate(
     # What was handed over as a function is known to this process alone.
     judged = parallel.each(_judged, [(piece,) for piece in pieces], 0 if any(map(callable, lineup)) else labels, progress)
     report = ValidateReport(name, delay, start, dataset.race_loss.name, at.arrival, at.seq, against, by)
-    report.scores = _scores(pieces, judged, against)
+    read = {piece.stretch: piece.questions for piece in pieces}
+    report.scores = _scores([(piece, read[piece.stretch], one) for piece, one in zip(pieces, judged, strict=True)], against)
     report.notes = [*_notes(dataset, lineup, what_if), *_said(pieces, judged)]
     report.lines = _hand_on(dataset, report.scores, lineup)
     if keep:
         asked: dict[str, object] = {"models": [ideas.name(model) for model in lineup], "first": first, "last": last}
         asked |= {"delay": delay, "cadences": list(steps), "start": start, "stretches": stretches, "unscored": unscored, "by": by}
-        kept.keep(dataset, report, {**asked, "against": against, "what_if": what_if})
+        texts = {ideas.name(model): hashlib.sha256(ideas.text(model).encode()).hexdigest()[:12] for model in lineup}
+        kept.keep(dataset, report, {**asked, "against": against, "what_if": what_if, "texts": texts})
     return report
 
 
@@ -127,7 +135,7 @@ class _Piece:
     what_if: bool
     model: Model
     cadence: tuple[str, timedelta | None]
-    known: int
+    known: int | None
 
     @property
     def name(self) -> str:
@@ -140,7 +148,7 @@ class _Piece:
         return _read(self.dataset, self.at, self.stretch, self.delay, self.by, self.known, self.what_if)
 
 
-_read = functools.lru_cache(maxsize=4)(questions.read)
+_read = functools.lru_cache(maxsize=1)(questions.read)
 
 
 def _cadence(given: str | timedelta) -> tuple[str, timedelta | None]:
@@ -151,6 +159,11 @@ def _cadence(given: str | timedelta) -> tuple[str, timedelta | None]:
         return given, None if given == EACH else parse_duration(given)
     except UsageError as error:
         raise UsageError(f"cadence: {error}; or {EACH!r} for a new state after each label") from None
+
+
+def _known(dataset: Dataset, start: str, stretch: Stretch) -> int | None:
+    """Return what models know when a stretch begins; None where they begin with nothing."""
+    return None if start == "cold" else asof.known(dataset, start, stretch.start)
 
 
 def _cut(
@@ -178,15 +191,19 @@ def _judged(piece: _Piece, progress: Progress) -> Judged:
     asked = piece.questions
     total = int(np.count_nonzero(asked.answered != progressive.NEVER))
     progress(what, 0, total)
-    data = asof.learner_at(dataset, piece.model, piece.known).data
+    data = asof.learner_at(dataset, piece.model, piece.known or 0).data
     return judge(dataset, asked, data, piece.cadence[1], lambda done: progress(what, done, total))
 
 
-def _scores(pieces: Sequence[_Piece], judged: Sequence[Judged], against: str) -> list[Score]:
+_Found = tuple[_Piece, Questions, Judged]
+"""A piece, what it was asked, and what came of it."""
+
+
+def _scores(all_found: Sequence[_Found], against: str) -> list[Score]:
     """Score each piece beside the reference at the same cadence; of several stretches first all together."""
-    found: dict[tuple[str, str], list[tuple[_Piece, Judged]]] = {}
-    for piece, one in zip(pieces, judged, strict=True):
-        found.setdefault((piece.name, piece.cadence[0]), []).append((piece, one))
+    found: dict[tuple[str, str], list[_Found]] = {}
+    for one in all_found:
+        found.setdefault((one[0].name, one[0].cadence[0]), []).append(one)
     together, apart = [], []
     for (model, every), ours in found.items():
         theirs = found[against, every] if model != against else None
@@ -196,30 +213,29 @@ def _scores(pieces: Sequence[_Piece], judged: Sequence[Judged], against: str) ->
     return together + sorted(apart, key=lambda score: score.start)
 
 
-def _score(ours: list[tuple[_Piece, Judged]], theirs: list[tuple[_Piece, Judged]] | None, against: str) -> Score:
-    piece, first = ours[0]
-    losses = np.concatenate([one.losses for _, one in ours])
+def _score(ours: Sequence[_Found], theirs: Sequence[_Found] | None, against: str) -> Score:
+    pieces, questions_of, judged = zip(*ours, strict=True)
+    losses = np.concatenate([one.losses for one in judged])
     known = losses[~np.isnan(losses)]
-    asked = np.concatenate([piece.questions.asked for piece, _ in ours])
-    counts = np.concatenate([piece.questions.counts for piece, _ in ours])
-    of = [segment for piece, _ in ours if (segment := piece.questions.segments) is not None]
-    start, end = piece.stretch.scored, ours[-1][0].stretch.end
+    asked, counts = (np.concatenate([getattr(one, name) for one in questions_of]) for name in ("asked", "counts"))
+    of = [one.segments for one in questions_of if one.segments is not None]
+    start, end = pieces[0].stretch.scored, pieces[-1].stretch.end
     return Score(
-        model=piece.name,
-        cadence=piece.cadence[0],
+        model=pieces[0].name,
+        cadence=pieces[0].cadence[0],
         start=start,
         end=end,
         events=int(np.count_nonzero(counts)),
         labelled=known.size,
-        empty=sum(one.empty for _, one in ours),
-        skipped=sum(len(one.skipped) for _, one in ours),
+        empty=sum(one.empty for one in judged),
+        skipped=sum(len(one.skipped) for one in judged),
         loss=float(known.mean()) if known.size else None,
-        metrics=first.metrics if len(ours) == 1 else {},
+        metrics=judged[0].metrics if len(ours) == 1 else {},
         windows=scores.course(losses, asked, start, end),
         segments=scores.segments(losses, np.concatenate(of)) if of else (),
-        gain=scores.gain(losses, np.concatenate([one.losses for _, one in theirs]), against) if theirs else None,
-        refreshes=sum(one.refreshes for _, one in ours),
-        seconds=sum(one.seconds for _, one in ours),
+        gain=scores.gain(losses, np.concatenate([one.losses for *_, one in theirs]), against) if theirs else None,
+        refreshes=sum(one.refreshes for one in judged),
+        seconds=sum(one.seconds for one in judged),
     )
 
 
@@ -237,11 +253,10 @@ def _said(pieces: Sequence[_Piece], judged: Sequence[Judged]) -> Iterator[str]:
     for piece, one in zip(pieces, judged, strict=True):
         who = f"{piece.name} at {piece.cadence[0]}"
         if one.skipped:
-            i, error = next(iter(one.skipped.items()))
-            when = write_moment(from_microseconds(int(piece.questions.asked[i])))
-            yield f"{who} could not learn {len(one.skipped):,} examples (the first, asked at {when}: {error})"
+            moment, error = one.skipped[0]
+            yield f"{who} could not learn {len(one.skipped):,} examples (the first, asked at {write_moment(moment)}: {error})"
         if one.suspended:
-            yield f"{who} failed on too many examples in a row, and was asked no more"
+            yield f"{who} failed on {SUSPEND_AFTER} examples in a row, and learned no more"
         if one.failure:
             yield f"{who} could not answer (first: {one.failure}); what it did not answer costs the most"
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from millrace.fold import Progress
+from millrace.parallel import Progress
 
 T = TypeVar("T")
 

@@ -12,6 +12,8 @@ from tasks.progress import shown
 
 
 @task(task_run_name="validate-{dataset}")
-async def validate(dataset: str, models: tuple[str, ...], asked: dict[str, Any]) -> None:
-    """Judge models, and show the scores."""
-    await show("validate", await shown("validate", dataset, lambda progress: judge(dataset, *models, **asked, progress=progress)))
+async def validate(dataset: str, models: tuple[str, ...], asked: dict[str, Any]) -> list[str]:
+    """Judge models, and show the scores. Return what did not work."""
+    report = await shown("validate", dataset, lambda progress: judge(dataset, *models, **asked, progress=progress))
+    await show("validate", report)
+    return report.problems

@@ -37,13 +37,23 @@ def command(function: Callable[..., Any]) -> click.Command:
 
 def answer(report: Any, as_json: bool) -> None:
     """Show a stage's report; what did not work makes the exit code 1."""
-    problems = list(getattr(report, "problems", []))
     if as_json:
         click.echo(orjson.dumps(report, default=_plain, option=orjson.OPT_INDENT_2))
     else:
         for line in str(report).splitlines():
             click.echo(f"{report.dataset}: {line}")
-    if problems:
+    succeed(report)
+
+
+def succeed(report: Any) -> None:
+    """Raise what did not work, so that the exit code is 1.
+
+    Raises
+    ------
+    MillraceError
+        With all problems of the report.
+    """
+    if problems := list(getattr(report, "problems", [])):
         raise MillraceError("; ".join(problems))
 
 

@@ -10,7 +10,7 @@ import click
 
 from millrace import screen
 from millrace.clock import parse_duration, parse_moment
-from millrace.commands.group import answer, command
+from millrace.commands.group import answer, command, succeed
 from millrace.dataset import PRIOR
 
 _FILES: dict[str, Any] = {"multiple": True, "type": click.Path(path_type=Path)}
@@ -134,6 +134,7 @@ def validate(
         answer(report, as_json)
     else:
         screen.validation(report)
+        succeed(report)
 
 
 @command

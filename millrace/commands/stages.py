@@ -12,7 +12,7 @@ import click
 
 from millrace import screen
 from millrace.clock import parse_duration, parse_moment
-from millrace.commands.group import answer, command, millrace
+from millrace.commands.group import answer, command, millrace, succeed
 
 
 @command
@@ -141,3 +141,4 @@ def new(
         answer(report, as_json)
     else:
         screen.new(report)
+        succeed(report)

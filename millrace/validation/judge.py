@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from time import perf_counter as clock
+from datetime import datetime, timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from millrace import collector, progressive, race, state, task
 from millrace.batch import Batch
+from millrace.clock import from_microseconds
 from millrace.dataset import Dataset
 from millrace.learner import SUSPEND_AFTER, takes_time
 from millrace.validation.questions import Questions
@@ -36,11 +37,11 @@ class Judged:
     empty
         Of those that count, how many predictions were empty.
     skipped
-        The examples that it could not learn, by their place among the questions, with the error.
+        The examples that it could not learn, in order: when each was asked about (UTC), and the error.
     failure
         The first error that asking raised; None where none did.
     suspended
-        Whether it failed on so many in a row that it was asked no more.
+        Whether it failed on so many in a row that it learned no more.
     refreshes, seconds
         How often the model that serves was another, and what learning took, with storing and loading it so often.
     """
@@ -48,7 +49,7 @@ class Judged:
     losses: NDArray[np.float64]
     metrics: dict[str, float | None]
     empty: int = 0
-    skipped: dict[int, str] = field(default_factory=dict)
+    skipped: list[tuple[datetime, str]] = field(default_factory=list)
     failure: str | None = None
     suspended: bool = False
     refreshes: int = 0
@@ -77,7 +78,7 @@ class _Asked:
 
         def asked(x: Any) -> Any:
             nonlocal ask
-            started = clock()
+            started = perf_counter()
             try:
                 try:
                     return ask(x)
@@ -88,7 +89,7 @@ class _Asked:
                 self._failed(error)
                 return None
             finally:
-                self.seconds += clock() - started
+                self.seconds += perf_counter() - started
 
         return asked
 
@@ -99,14 +100,14 @@ class _Asked:
         ask = model.predict_many if self._kind == "regression" else model.predict_proba_many
 
         def asked(xs: list[Any]) -> Any:
-            started = clock()
+            started = perf_counter()
             try:
                 return ask(xs)
             except Exception as error:  # noqa: BLE001 - as above
                 self._failed(error)
                 return [None] * len(xs)
             finally:
-                self.seconds += clock() - started
+                self.seconds += perf_counter() - started
 
         return asked
 
@@ -124,7 +125,8 @@ def judge(
     """Ask a model each question and let it learn each answer, in order, and score what it said.
 
     An example on which ``learn_one`` raises is skipped as the live learner skips it: the model is as if it had never seen
-    it. One that fails on too many in a row is asked no more.
+    it. One that fails on too many in a row is suspended: it learns no more, and goes on answering by what it knew. (Live, an
+    example after which a model answers NaN is skipped, too; here such a model answers nothing from then on.)
 
     Parameters
     ----------
@@ -140,10 +142,10 @@ def judge(
     steps = progressive.order(questions.asked, questions.answered, cadence)
     asked = _Asked(dataset.task)
     said: list[tuple[int, Any]] = []
-    skipped: dict[int, str] = {}
+    skipped: list[tuple[datetime, str]] = []
     waiting: dict[int, Any] = {}
     at, failing = 0, 0
-    started = clock()
+    started = perf_counter()
     with collector.spared():
         while failing < SUSPEND_AFTER:
             model = state.load(data)
@@ -156,17 +158,29 @@ def judge(
                 upto = steps.index(~error.i, at)
                 learned = _said(model, asked, questions, steps[at:upto], waiting, tell)
                 said += [*learned, (error.i, waiting.pop(error.i))]
-                skipped[error.i] = str(error)
+                skipped.append((from_microseconds(int(questions.asked[error.i])), str(error)))
                 failing = 1 if learned else failing + 1
                 data, at = state.slim(model), upto + 1
-    learning = clock() - started - asked.seconds
+        else:
+            said += _said(_Suspended(state.load(data)), asked, questions, steps[at:], waiting, tell)
+    learning = perf_counter() - started - asked.seconds
     judged = _scored(dataset, questions, said)
     judged.skipped, judged.failure, judged.suspended = skipped, asked.failure, failing >= SUSPEND_AFTER
     judged.refreshes = progressive.refreshes(questions.asked, questions.answered, cadence)
-    started = clock()
+    started = perf_counter()
     state.load(state.slim(model))
-    judged.seconds = learning + judged.refreshes * (clock() - started)
+    judged.seconds = learning + judged.refreshes * (perf_counter() - started)
     return judged
+
+
+class _Suspended:
+    """A model that answers, and learns no more."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn nothing."""
 
 
 def _said(
@@ -180,8 +194,9 @@ def _said(
     """Return what was said of each question that is answered, in order of the answers."""
     times = questions.times if takes_time(model) else []
     said: list[tuple[int, Any]] = []
+    answers = model.model if isinstance(model, _Suspended) else model
     following = progressive.predictions(
-        model, asked.one(model), questions.xs, questions.labels, times, steps, asked.many(model), waiting
+        model, asked.one(answers), questions.xs, questions.labels, times, steps, asked.many(answers), waiting
     )
     try:
         for one in following:

@@ -53,6 +53,8 @@ class ValidateReport:
         How to hand on the best idea: what to add to the dataset's file.
     picture, page, run
         Where it is drawn, and the run in MLflow.
+    notes, problems
+        What to know before the numbers are believed; and what did not work.
     """
 
     dataset: str
@@ -135,7 +137,7 @@ def keep(dataset: Dataset, report: ValidateReport, asked: dict[str, Any]) -> Non
     try:
         report.run = _logged(dataset, report, asked, [report.picture, report.page, numbers])
     except RegistryError as error:
-        report.notes.append(f"the run is not in MLflow: {error}")
+        report.problems.append(f"the run is not in MLflow: {error}")
 
 
 def _logged(dataset: Dataset, report: ValidateReport, asked: dict[str, Any], files: list[Path]) -> str:
@@ -162,10 +164,13 @@ def _log_scores(client: MlflowClient, run: str, report: ValidateReport) -> None:
     """Log each score's course, a step a window, and what it comes to."""
     from mlflow.entities import Metric
 
-    metrics = []
+    metrics, done = [], set[tuple[str, str]]()
     for score in report.scores:
         of = f"{score.model} {score.cadence}"
         at = clock.microseconds(score.end) // 1000
+        if (score.model, score.cadence) in done:  # of several stretches the first is all of them
+            continue
+        done.add((score.model, score.cadence))
         for step, window in enumerate(score.windows):
             metrics.append(Metric(legal(f"loss over time {of}"), window.loss, at, step))
         whole = {"loss": score.loss, **score.metrics, **({"gain": score.gain.gain} if score.gain else {})}

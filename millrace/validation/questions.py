@@ -131,7 +131,13 @@ def span(dataset: Dataset, at: Position) -> tuple[datetime, datetime]:
 
 
 def read(
-    name: str, at: Position, stretch: Stretch, delay: str, by: str | None = None, known: int = 0, what_if: bool = False
+    name: str,
+    at: Position,
+    stretch: Stretch,
+    delay: str,
+    by: str | None = None,
+    known: int | None = None,
+    what_if: bool = False,
 ) -> Questions:
     """Read the questions of a stretch, and their answers.
 
@@ -142,8 +148,8 @@ def read(
     by
         A feature or raw column whose values are the segments.
     known
-        The examples up to this ``seq`` are known to the model before it begins: they are neither asked about nor learned;
-        but what was asked before the stretch and is answered in it is learned, and does not count.
+        What models know before it begins: the examples up to this ``seq``, which are not learned again. What was asked before
+        the stretch and is answered in it is then learned, and does not count. None: they begin with nothing.
     what_if
         Take the features of the what-if log rather than those that were logged.
 
@@ -155,11 +161,13 @@ def read(
     dataset = catalog.load(name)
     length = check_delay(delay)
     before = pl.col("event_time") < stretch.end
-    log = Table(name, "examples").read(
-        "event_arrival", "label", "label_time", "clock", where=pl.col("seq").is_between(known + 1, at.seq) & before
+    columns = ("event_arrival", "event_time", "label", "label_time", "clock")
+    log = Table(name, "examples").read(*columns, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
+    open_still = log.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
+    events = _events(dataset, at, stretch, log.clear() if known is None else open_still, what_if)
+    rows = events.join(log.drop("event_time"), left_on="arrival", right_on="event_arrival", how="left").sort(
+        "event_time", "arrival"
     )
-    events = _events(dataset, at, stretch, log if known else None, what_if)
-    rows = events.join(log, left_on="arrival", right_on="event_arrival", how="left").sort("event_time", "arrival")
     asked = progressive.times(rows["event_time"])
     answered = progressive.times(rows["label_time" if delay == "labels" else "clock"])
     if delay == "none" or length is not None:
@@ -177,12 +185,11 @@ def read(
     )
 
 
-def _events(dataset: Dataset, at: Position, stretch: Stretch, pending: pl.DataFrame | None, what_if: bool) -> pl.DataFrame:
-    """Read the events of a stretch, and before it those that are answered later."""
+def _events(dataset: Dataset, at: Position, stretch: Stretch, pending: pl.DataFrame, what_if: bool) -> pl.DataFrame:
+    """Read the events of a stretch, and those before it that are answered in it."""
     table = Table(dataset.name, WHAT_IF if what_if else "features")
-    wanted = pl.col("event_time").is_between(stretch.start, stretch.end, closed="left")
-    if pending is not None:
-        wanted = wanted | (tables.at_arrivals(pending["event_arrival"]) & (pl.col("event_time") < stretch.start))
+    inside = pl.col("event_time").is_between(stretch.start, stretch.end, closed="left")
+    wanted = inside | tables.at_arrivals(pending["event_arrival"])
     return table.read("arrival", "event_time", "x", where=wanted & (pl.col("arrival") <= at.arrival))
 
 

@@ -55,7 +55,7 @@ class Score:
     model, cadence
         The model's name, and how often the served model was refreshed: ``label`` (at each), ``1h``, ``1d`` …
     start, end
-        The stretch: the time of its first question and of its last (UTC).
+        From when its events count, and its end (UTC, left out).
     events, labelled
         The events that were asked about and count, and those of them whose label came.
     empty, skipped

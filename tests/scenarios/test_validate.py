@@ -165,6 +165,36 @@ def test_a_version_that_knew_the_stretch_is_refused(flights: str) -> None:
         validate(flights, start="v99", keep=False)
 
 
+def test_a_version_is_what_it_was_and_learns_nothing_between(shop: Shop) -> None:
+    for hour in (10, 12, 14):
+        shop.arrive(f"""
+            event  a{hour}  {hour}:00  amount=30
+            event  b{hour}  {hour}:10  amount=700
+            event  open{hour}  {hour}:20  amount=10
+            label  a{hour}  {hour}:30  true
+            label  b{hour}  {hour}:40  true
+            event  more{hour}  {hour}:50
+            label  open{hour}  {hour + 2}:05  true
+        """)
+        shop.tick()
+    first = parse_moment("2026-01-05T14:00Z")
+    versions = Table("shop", "checkpoints").read("version", "model", "seq").drop_nulls("version")
+    [early] = versions.filter(pl.col("model") == "prior", pl.col("seq") == 3)["version"]
+    told: Any = {"first": first, "cadences": ["label"], "delay": "labels", "keep": False}
+    warm = validate("shop", "prior", start="warm", **told).scores[0]
+    then = validate("shop", "prior", start=f"v{early}", **told).scores[0]
+    assert (warm.labelled, then.labelled) == (3, 3)
+    # a14 is asked after five labels, all true, or by the version after three; open12 comes at 14:05, before b14 and open14.
+    assert warm.loss == pytest.approx(mean_log_loss(5.5 / 6, 6.5 / 7, 6.5 / 7))
+    assert then.loss == pytest.approx(mean_log_loss(3.5 / 4, 4.5 / 5, 4.5 / 5))
+
+
+def test_what_was_asked_before_is_not_answered_from_memory(day: Shop) -> None:
+    assert validate("shop", "prior", delay="labels", keep=False).scores[0].labelled == 4
+    day.change("window=timedelta(days=1)", "window=timedelta(minutes=20)")
+    assert validate("shop", "prior", delay="labels", keep=False).scores[0].labelled == 2
+
+
 def test_rolling_origins_are_judged_apart_and_together(flights: str) -> None:
     report = validate(flights, "logistic", stretches=3, cadences=["1h"], keep=False)
     together, *apart = [one for one in report.scores if one.model == "logistic"]
@@ -249,6 +279,32 @@ def test_an_example_that_cannot_be_learned_is_skipped_and_said(day: Shop, place:
     )
 
 
+def test_a_model_that_can_learn_nothing_is_suspended_and_still_asked(
+    day: Shop, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("millrace.validation.judge.SUSPEND_AFTER", 2)
+    (place / "ideas.py").write_text(IDEAS.replace("> 700", "> 0"))
+    report = validate("shop", "ideas.py:choosy", delay="labels", cadences=["label"], keep=False)
+    assert [(one.labelled, one.skipped) for one in report.scores] == [(4, 0), (4, 2)]
+    assert "choosy at label failed on" in str(report)
+
+
+def test_an_idea_can_be_what_others_are_compared_with(day: Shop, place: Path) -> None:
+    (place / "ideas.py").write_text(IDEAS)
+    report = validate("shop", "logistic", against="ideas.py:tall", cadences=["1h"], keep=False)
+    assert [(one.model, one.gain and one.gain.over) for one in report.scores] == [("tall", None), ("logistic", "tall")]
+
+
+def test_of_several_stretches_the_run_has_the_loss_over_all(day: Shop) -> None:
+    from mlflow import MlflowClient
+
+    report = validate("shop", "logistic", cadences=["1h"], delay="labels", stretches=2)
+    together = next(one for one in report.scores if one.model == "logistic")
+    assert together.labelled == 4
+    assert report.run is not None
+    assert MlflowClient().get_run(report.run).data.metrics["loss logistic 1h"] == together.loss
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -256,6 +312,9 @@ def test_an_example_that_cannot_be_learned_is_skipped_and_said(day: Shop, place:
         ({"chosen": ["ideas.py:large"]}, "unknown function 'large'"),
         ({"chosen": ["nowhere.py:tall"]}, "there is no file nowhere.py"),
         ({"chosen": ["ideas.py:unseeded"]}, "give it a seed"),
+        ({"chosen": ["ideas.txt:tall"]}, "an idea is a function of a .py file"),
+        ({"chosen": [max]}, "a model is given by a function that builds it"),
+        ({"what_if": True}, "no what-if features yet.*run: millrace replay shop --what-if"),
         ({"delay": "label"}, "unknown delay 'label'; did you mean 'labels'"),
         ({"delay": "2x"}, "'2x' is no length of time"),
         ({"cadences": ["hourly"]}, "cadence: 'hourly' is no length of time.*or 'label'"),
