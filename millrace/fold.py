@@ -27,26 +27,28 @@ COMMIT_EVERY = 200_000
 
 @dataclass
 class FoldReport:
-    """How far a model's fold came: ``learned`` and ``skipped`` examples in this run, and the ``seq`` it stands at."""
+    """How far a model's fold came: ``learned`` and ``skipped`` examples in this run, and the ``seq`` it stands at; one that is
+    ``behind`` the head of the log catches up in the next ticks."""
 
     dataset: str
     model: str
     learned: int = 0
     seq: int = 0
+    behind: int = 0
     skipped: list[Skip] = field(default_factory=list)
     suspended: bool = False
     problem: str | None = None
 
     def __str__(self) -> str:
         said = f"{self.model}: learned {self.learned:,}, at seq {self.seq:,}"
-        said += ", suspended" if self.suspended else ""
+        said += ", suspended" if self.suspended else f", {self.behind:,} behind" if self.behind else ""
         if self.skipped:
             first = self.skipped[0]
             said += f", skipped {len(self.skipped):,} (first: seq {first['seq']}, event {first['event_id']!r}: {first['error']})"
         return said + (f"; {self.problem}" if self.problem else "")
 
 
-def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
+def fold(name: str, model: str, progress: Progress | None = None, new: int | None = None) -> FoldReport:
     """Bring a model from where it stands to the head of the log.
 
     Parameters
@@ -55,6 +57,9 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
         The dataset and the model.
     progress
         Called with the model, its position and the head of the log while a long fold goes on.
+    new
+        How many examples this tick has added to the log. A model that was behind before them catches up by
+        :data:`COMMIT_EVERY` at most, so that it does not hold up the serving of others; None: it is brought to the head.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
     dataset = catalog.load(name)
     report = FoldReport(name, model)
     here = models.environment()
-    learner, stored = None, ""
+    learner, stored, goal = None, "", -1
     while True:
         table = Table(name, "checkpoints")
         fingerprint = models.fingerprint(dataset, model, table.identity)
@@ -84,28 +89,31 @@ def fold(name: str, model: str, progress: Progress | None = None) -> FoldReport:
                     f"model {model!r} stands at seq {stands.seq}, and the log of {name} ends at {head}: the table examples was "
                     f"rolled back by hand; to mend it from the tables events and labels, run: millrace replay {name}"
                 )
-            if stands.seq == head or stands.suspended:
+            if goal < 0:
+                goal = head if new is None or stands.seq >= head - new else min(head, stands.seq + COMMIT_EVERY)
+            report.behind = head - stands.seq
+            if stands.seq >= goal or stands.suspended:
                 return report
             if learner is None or stored != stands.sha256:
                 learner = Learner(checkpoints.read_state(name, stands.sha256, model), dataset.task, stands.failing)
-            found = advanced(name, stands, learner, log, min(head, stands.seq + COMMIT_EVERY), head, progress)
+            found = advanced(name, stands, learner, log, min(goal, stands.seq + COMMIT_EVERY), head, progress)
             checkpoints.advance(table, found)
             stored = found.sha256
         except ConflictError:
             continue  # another learner was faster: what was learned here is thrown away, and read again
         report.learned += found.seq - stands.seq - len(found.skipped)
         report.skipped.extend(found.skipped)
-        report.seq, report.suspended = found.seq, found.suspended
+        report.seq, report.behind, report.suspended = found.seq, head - found.seq, found.suspended
         if report.suspended:
             report.problem = suspension(dataset, model, found.seq, report.skipped)
-        if report.suspended or report.seq == head:
+        if report.suspended or report.seq >= goal:
             return report
 
 
-def fold_alone(name: str, model: str, progress: Progress | None = None) -> FoldReport:
+def fold_alone(name: str, model: str, progress: Progress | None = None, new: int | None = None) -> FoldReport:
     """Fold a model; what goes wrong with it is told in its report, so that the other models go on."""
     try:
-        return fold(name, model, progress)
+        return fold(name, model, progress, new)
     except MillraceError as error:
         return FoldReport(name, model, problem=str(error))
 

@@ -51,7 +51,7 @@ def learn(name: str, progress: Progress | None = None) -> LearnReport:
     """
     dataset = catalog.load(name)
     report = LearnReport(name, join(name))
-    report.folds = [fold_alone(name, model, progress) for model in dataset.racing]
+    report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
     report.race = score(name)
     report.publish = publish(name)
     return report

@@ -86,7 +86,8 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
         newest = checkpoints.published(table, [model for model in dataset.racing if model not in again])
         stand = checkpoints.newest(table, dataset.racing)
         since = {crowned.model: crowned.seq} if crowned else {}
-        due = [one for one in stand if is_due(stand[one], newest.get(one), dataset.cadence, since.get(one, 0))]
+        head = Table(name, "examples").cursor("seq")
+        due = [one for one in stand if is_due(stand[one], newest.get(one), dataset.cadence, since.get(one, 0), head)]
         doubts = models.doubts(name) if due else {}
         new: list[Checkpoint] = []
         for one in due:
@@ -160,11 +161,11 @@ def as_version(
     return replace(stands, version=version.number, run_id=version.run_id)
 
 
-def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int) -> bool:
+def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int, head: int) -> bool:
     """Tell whether a state is to be published.
 
-    It is when it is the first of its model or of a new lineage, when a new stretch of the cadence began, or when the model
-    became champion and has no version since.
+    It is when it is the first of its model and has come to the head of the log, or of a new lineage; when a new stretch of
+    the cadence began; or when the model became champion and has no version since.
 
     Parameters
     ----------
@@ -172,9 +173,11 @@ def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, cham
         Where the fold stands, and what was last published.
     champion_since
         The seq at which the model became champion; 0 where it is not.
+    head
+        Where the log ends.
     """
     if last is None:
-        return True
+        return stands.seq >= head or stands.suspended  # one that was declared later first catches up
     if last.lineage != stands.lineage:
         return stands.seq >= last.seq  # once it has caught up with the one that serves
     if stands.seq <= last.seq or stands.clock is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from millrace import catalog, history, landing, tables
+from millrace import catalog, checkpoints, history, landing, tables
 from millrace.clock import now
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError
@@ -88,8 +88,11 @@ def pending(name: str) -> bool:
 
 
 def settled(name: str) -> None:
-    """Note that nothing is left to do for this text of the dataset's file: its models stand at the head of the log."""
+    """Note that nothing is left to do for this text of the dataset's file, if its models stand at the head of the log."""
     seq = Table(name, "examples").cursor("seq")
+    stand = checkpoints.newest(Table(name, "checkpoints"), catalog.load(name).racing)
+    if any(one.seq < seq and not one.suspended for one in stand.values()):
+        return  # one catches up, tick by tick
     _stamp(name).parent.mkdir(parents=True, exist_ok=True)
     _stamp(name).write_text(_mark(catalog.path_of(name).read_bytes(), seq))
 

@@ -21,15 +21,17 @@ def models(dataset: str) -> list[str]:
 
 
 @task(task_run_name="join-{dataset}", retries=2, retry_delay_seconds=5)
-async def join(dataset: str) -> None:
-    """Append to the log what has become possible."""
-    tell("join", millrace.join.join(dataset))
+async def join(dataset: str) -> int:
+    """Append to the log what has become possible; return how many examples."""
+    report = millrace.join.join(dataset)
+    tell("join", report)
+    return report.examples
 
 
 @task(task_run_name="fold-{dataset}-{model}")
-async def fold(dataset: str, model: str) -> None:
-    """Bring one model to the head of the log."""
-    report = await shown("fold", dataset, functools.partial(millrace.fold.fold, dataset, model))
+async def fold(dataset: str, model: str, new: int) -> None:
+    """Bring one model to the head of the log, or nearer to it if it was behind before these new examples."""
+    report = await shown("fold", dataset, functools.partial(millrace.fold.fold, dataset, model, new=new))
     tell(f"fold-{model}", report)
 
 

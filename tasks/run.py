@@ -27,9 +27,9 @@ def due(chosen: str) -> tuple[list[str], list[str]]:
 
 async def learn(dataset: str) -> list[str]:
     """Learn: a model that fails does not hold up the others, nor does MLflow. Return what did not work."""
-    await join(dataset)
+    new = await join(dataset)
     # Prefect's annotations forget that an async task's state is awaited, too.
-    folds = [await fold(dataset, model, return_state=True) for model in models(dataset)]  # type: ignore[misc]
+    folds = [await fold(dataset, model, new, return_state=True) for model in models(dataset)]  # type: ignore[misc]
     await score(dataset)
     published = await publish(dataset, return_state=True)  # type: ignore[misc]
     return [str(state.message) for state in [*folds, published] if state.is_failed()]

@@ -168,3 +168,38 @@ def test_a_backlog_is_predicted_stretch_by_stretch(shop: Shop, monkeypatch: pyte
     assert (report.infer.events, len(report.infer.files)) == (6, files)
     said = shop.table("predictions").sort("model", "arrival").select("model", "event_id", "seq")
     assert list(said.iter_rows()) == [(model, event, 0) for model in ("logistic", "prior") for event in "abcdef"]
+
+
+def test_a_model_that_is_declared_later_catches_up_tick_by_tick_and_then_joins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in (10, 11, 12):
+        shop.arrive(f"""
+            event  a{hour}  {hour}:00
+            event  b{hour}  {hour}:01
+            label  a{hour}  {hour}:30  true
+            label  b{hour}  {hour}:31  true
+        """)
+        shop.tick()
+    monkeypatch.setattr("millrace.fold.COMMIT_EVERY", 3)
+    shop.change('{"logistic": logistic}', '{"logistic": logistic, "later": logistic}')
+    shop.arrive("event  c  13:00\nlabel  c  13:30  true")
+    first = shop.tick()
+    assert first.learn is not None
+    assert [(one.model, one.learned, one.behind) for one in first.learn.folds] == [
+        ("prior", 1, 0),
+        ("logistic", 1, 0),
+        ("later", 3, 4),
+    ]
+    assert "later: learned 3, at seq 3, 4 behind" in str(first)
+    assert shop.status().models["later"].version is None
+    assert shop.pending()
+    shop.tick()
+    assert (shop.digests()["later"][0], shop.status().models["later"].version) == (6, None)
+    shop.tick()
+    assert shop.digests()["later"] == shop.digests()["logistic"]
+    assert shop.status().models["later"].version is not None
+    assert not shop.pending()
+    shop.arrive("event  d  14:00")
+    shop.tick()
+    assert shop.table("predictions").filter(event_id="d")["model"].sort().to_list() == ["later", "logistic", "prior"]
