@@ -194,7 +194,10 @@ def _found_again(name: str, records: pl.DataFrame) -> list[TakenFile]:
         if is_history := row["path"] is not None:
             places = [Path(row["path"])]
         for path in places:
-            data = path.read_bytes() if path.is_file() else b""
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # or another process has put it away, into the second of these places
+                continue
             if hashlib.sha256(data).hexdigest() == row["sha256"]:
                 break
         else:

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from millrace.validation.kept import ValidateReport
 
 
-_RESERVED = ("event_id", "event_time")
-"""What every event has, whatever its files call it: a raw column cannot have this name."""
-
-
 @dataclass
 class NewReport:
     """What was found in the table, what was written, and how well models would have done.
@@ -44,9 +40,8 @@ class NewReport:
         The rows, and those of them with a label.
     found
         What was found, taken and left out, a sentence each.
-    judged_from, cadences
-        Models were judged on the events from this time on, at these cadences; what came before the longest of them had
-        passed does not count.
+    judged_from, unscored, cadences
+        Models were judged on the events from this time on, at these cadences; so much at the beginning does not count.
     backfill, validation
         What became of the history, and the scores.
     """
@@ -58,6 +53,7 @@ class NewReport:
     labels: int
     found: list[str]
     judged_from: datetime
+    unscored: timedelta
     cadences: list[timedelta]
     backfill: BackfillReport | None = None
     validation: ValidateReport | None = None
@@ -124,7 +120,7 @@ def new(
     report.backfill = backfill(name, [events], [labels], progress=progress)
     # Until each has been refreshed once, what would be compared is how long models that know nothing are served.
     report.validation = validate(
-        name, first=report.judged_from, cadences=report.cadences, unscored=report.cadences[-1], progress=progress
+        name, first=report.judged_from, cadences=report.cadences, unscored=report.unscored, progress=progress
     )
     return report
 
@@ -149,14 +145,14 @@ def write(
         raise UsageError(f"column {twice!r} is named twice; label, time, id and label time are different columns")
     for column in chosen:
         table.column(column)
-    for column in _RESERVED:
+    for column in timeline.RESERVED:
         if column in table.frame.columns and column not in chosen:
             table.said.append(
                 f"`{column}` is left out: the name is the event's own; where it is that, say --{column[6:]} {column}"
             )
     answer = findings.answer(table, label, task)
     line = timeline.lay(table, answer, time, id, label_time)
-    others = [column for column in table.frame.columns if column not in (*chosen, *_RESERVED)]
+    others = [column for column in table.frame.columns if column not in (*chosen, *timeline.RESERVED)]
     raw = [*line.others, *findings.columns(table, others, answer.values)]
     choices = draft.draft(table, answer, line, raw)
     report = NewReport(
@@ -167,6 +163,7 @@ def write(
         line.answered,
         list(choices.found),
         line.judged_from,
+        line.unscored,
         line.cadences,
     )
     _write(report, choices.text, line.events(raw), line.labels())

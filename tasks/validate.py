@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 
 from millrace.validate import validate as judge
-from tasks.artifacts import show
+from tasks.artifacts import picture, show
 from tasks.progress import shown
 
 
@@ -16,4 +16,6 @@ async def validate(dataset: str, models: tuple[str, ...], asked: dict[str, Any])
     """Judge models, and show the scores. Return what did not work."""
     report = await shown("validate", dataset, lambda progress: judge(dataset, *models, **asked, progress=progress))
     await show("validate", report)
+    if report.picture:
+        await picture("validate", dataset, report.picture)
     return report.problems

@@ -28,6 +28,8 @@ _JUDGED = 20_000
 """Models are judged on so many events at most: within a minute a person should see whether it is worth it."""
 _REFRESHES = 2_000
 """The finest cadence refreshes no more often than this over the events that are judged."""
+RESERVED = ("event_id", "event_time")
+"""What every event has, whatever its files call it: a raw column cannot have this name."""
 _USUAL = {"id": "event_id", "time": "event_time", "label": "label"}
 
 
@@ -69,20 +71,33 @@ class Timeline:
 
     @property
     def judged_from(self) -> datetime:
-        """The first event of those on which models are judged: the last 20,000."""
-        return self.rows["event_time"].sort().tail(_JUDGED)[0]  # type: ignore[no-any-return]
+        """The first event of those on which models are judged: the last 20,000 with a label."""
+        return _ends(self._judged)[0]
+
+    @property
+    def unscored(self) -> timedelta:
+        """How much of their time does not count: the longest cadence, and a quarter at most."""
+        first, last = _ends(self._judged)
+        return min(self.cadences[-1], (last - first) / 4)
 
     @property
     def cadences(self) -> list[timedelta]:
-        """Three cadences that make a difference: the finest that is no waste, one that refreshes four times, and between."""
-        times = self.rows["event_time"].unique().sort()
-        usual: timedelta = times.diff().median()  # type: ignore[assignment]
-        span = _ends(times)[1] - self.judged_from
+        """Three cadences that make a difference: the finest that is no waste, one that refreshes four times, and between.
+
+        Where the time is too short for three, the shortest that there are.
+        """
+        usual: timedelta = self.rows["event_time"].unique().sort().diff().median()  # type: ignore[assignment]
+        first, last = _ends(self._judged)
+        span = last - first
         steps = [step for step in STEPS if step <= span / 4]
         worth = [step for step in steps if step >= max(usual, span / _REFRESHES)]
         found = worth if len(worth) >= 3 else steps[-3:] if len(steps) >= 3 else list(STEPS[:3])
         middle = min(found[1:-1], key=lambda step: abs(math.log((step / found[0]) / (found[-1] / step))))
         return [found[0], middle, found[-1]]
+
+    @property
+    def _judged(self) -> pl.Series:
+        return self.rows.drop_nulls("label")["event_time"].sort().tail(_JUDGED)
 
     def events(self, raw: list[Raw]) -> pl.DataFrame:
         """Return the events as a file has them, with raw columns."""
@@ -113,14 +128,14 @@ def lay(table: Sheet, answer: Answer, time: str, id: str | None, label_time: str
     said = [f"from {first:%Y-%m-%d} to {last:%Y-%m-%d} by `{time}`, written as {way}; what names no time zone is taken for UTC"]
     if not times.is_sorted():
         said.append("the rows are not in order of time: they are sorted")
-    ids, others = _ids(table, id, said)
+    ids, called, others = _ids(table, id, said)
     known = answer.values.is_not_null()
     if not known.all():
         said.append(f"rows without a label, events that were never answered: {(~known).sum():,}")
     answered, window = _answers(table, times, known, label_time, said)
     rows = pl.DataFrame({"event_id": ids, "event_time": times, "label": answer.values, "label_time": answered})
-    names = {"id": "event_id" if others or id is None else id, "time": time}
-    answers = {"id": names["id"], "label": answer.values.name, "time": label_time or "label_time"}
+    names = {"id": called, "time": time}
+    answers = {"id": called, "label": answer.values.name, "time": label_time or "label_time"}
     return Timeline(rows, dict(_unusual(names, "event_time")), dict(_unusual(answers, "label_time")), window, said, others)
 
 
@@ -132,13 +147,13 @@ def _ends(times: pl.Series) -> tuple[datetime, datetime]:
     return times.min(), times.max()  # type: ignore[return-value]
 
 
-def _ids(table: Sheet, id: str | None, said: list[str]) -> tuple[pl.Series, list[Raw]]:
-    """Return an id a row; an id that comes more than once is one of something else, and is kept as a raw column."""
+def _ids(table: Sheet, id: str | None, said: list[str]) -> tuple[pl.Series, str, list[Raw]]:
+    """Return an id a row, and what files call it; one that comes more than once is of something else, and a raw column."""
     numbers = pl.Series([f"{number:06d}" for number in range(1, table.frame.height + 1)])
     if id is None:
         stem = table.path.name.partition(".")[0]
         said.append(f"ids are made of the file's name and the row: {stem}-{numbers[0]}")
-        return f"{stem}-" + numbers, []
+        return f"{stem}-" + numbers, "event_id", []
     column = table.column(id)
     whole = column.dtype == pl.Float64 and bool((column == column.floor()).all())
     ids = (column.cast(pl.Int64) if whole else column).cast(pl.String)
@@ -148,12 +163,15 @@ def _ids(table: Sheet, id: str | None, said: list[str]) -> tuple[pl.Series, list
             "out: ids are then made of the file's name and the row"
         )
     if not (again := (~ids.is_first_distinct()).arg_true()).len():
-        return ids, []
+        return ids, id, []
+    kept = id not in RESERVED
+    becomes = "kept as a raw column" if kept else "left out, for the name is the event's own"
     said.append(
         f"`{id}` is no id of a row: {ids[again[0]]!r} comes again in line {table.lines[again[0]]}, {again.len():,} in all; ids "
-        f"are made of it and the row, such as {ids[again[0]]}-{numbers[again[0]]}, and `{id}` is kept as a raw column"
+        f"are made of it and the row, such as {ids[again[0]]}-{numbers[again[0]]}, and `{id}` is {becomes}"
     )
-    return ids + "-" + numbers, [Raw(ids.alias(id), None, "it names what the event is about, more than once")]
+    others = [Raw(ids.alias(id), None, "it names what the event is about, more than once")] if kept else []
+    return ids + "-" + numbers, "event_id", others
 
 
 def _answers(

@@ -2,7 +2,8 @@
 
 A zygote is a process that has imported everything and used nothing, so that it can be forked: what threads its libraries
 have begun wait for work. Each fork makes one tick, in a place of its own, and is killed by SIGKILL at a point (before or
-after the n-th thing that it writes), or at a moment.
+after the n-th thing that it writes), or at a moment. What is left is verified by a fork, too: a process that once asked
+MLflow goes on reading the database that it opened, though the next life has another of the same name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ class Order:
     Parameters
     ----------
     stage
-        ``run`` or ``maintain``.
+        ``run``, ``maintain``, or ``verify``, with every proof.
     at, after
         It is killed at the n-th point, before the thing is done or after; 0 for not.
     seconds
@@ -109,7 +111,7 @@ def _import_everything() -> None:
     import sklearn  # noqa: F401
     from river import compose, linear_model, metrics, preprocessing, tree  # noqa: F401
 
-    from millrace import exact, maintain, registry, run  # noqa: F401
+    from millrace import exact, maintain, proof, registry, run  # noqa: F401
 
 
 def _forked(order: Order, env: dict[str, str], cwd: str) -> tuple[int, int, float | None]:
@@ -132,10 +134,12 @@ def _forked(order: Order, env: dict[str, str], cwd: str) -> tuple[int, int, floa
 def _do(stage: str) -> tuple[str, bool]:
     from millrace.errors import MillraceError
     from millrace.maintain import maintain
+    from millrace.proof import verify
     from millrace.run import run
 
+    stages: dict[str, Callable[[str], Any]] = {"run": run, "maintain": maintain, "verify": partial(verify, every=True)}
     try:
-        report: Any = run("shop") if stage == "run" else maintain("shop")
+        report = stages[stage]("shop")
     except MillraceError as error:
         return str(error), True
     except BaseException:  # noqa: BLE001 - told to the test, which does not expect it

@@ -166,6 +166,7 @@ def test_every_question_about_the_past_can_be_asked_in_a_form(flows: Any, shop: 
     versions = Table("shop", "checkpoints").read("version", "model", "seq").drop_nulls("version").sort("version")
     assert versions.row(-1)[1:] == ("logistic", 2)
     assert "| logistic | 1h |" in artifact("validate-shop")
+    assert artifact("validate-shop-picture").startswith("data:image/png;base64,")
     assert "have what-if features" in artifact("replay-shop")
     assert "examples: 3 of 3 compared and the same" in artifact("verify-shop")
 

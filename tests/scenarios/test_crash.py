@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millrace import checkpoints
+from millrace import checkpoints, landing
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.tables import Table
 from tests.faults.life import account
@@ -107,6 +107,26 @@ def test_two_learners_beside_each_other_learn_once(shop: Shop, monkeypatch: pyte
     assert [seq for seq, *_ in shop.log()] == [1, 2, 3]
     assert shop.status().models["logistic"].seq == 3
     assert shop.table("predictions").select("event_id", "model").is_unique().all()
+
+
+def test_a_file_that_another_puts_away_while_it_is_looked_for_again_is_found(
+    shop: Shop, killer: Killer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.arrive(FIRST)
+    killer.at, killer.after = 1, True  # the files are taken, their rows are not yet written
+    with pytest.raises(Crash):
+        shop.tick()
+    read = Path.read_bytes
+
+    def beside(path: Path) -> bytes:
+        if path.parent == landing.folder("shop"):
+            monkeypatch.setattr(Path, "read_bytes", read)
+            shop.tick()  # another process does it all between this one's finding the file and its reading it
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", beside)
+    shop.tick()
+    assert shop.status().events == 2
 
 
 def test_a_cursor_that_another_moved_refuses_the_commit(shop: Shop) -> None:

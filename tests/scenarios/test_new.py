@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from millrace import catalog, models
 from millrace.clock import write_duration
-from millrace.drafting import dates, sheet
+from millrace.drafting import dates, sheet, timeline
 from millrace.drafting.leak import leak
 from millrace.errors import MillraceError, UsageError
 from millrace.new import NewReport, new, write
@@ -229,6 +229,17 @@ def test_an_id_that_comes_twice_is_followed_by_the_row(place: Path) -> None:
     assert "`customer` is no id of a row: 'c1' comes again in line 5" in said(report)
 
 
+@pytest.mark.parametrize("column", ["event_id", "event_time"])
+def test_an_id_that_comes_twice_under_a_name_of_the_events_own_is_left_out(place: Path, column: str) -> None:
+    content = CHURN.replace("customer", column) + "c1,2013-01-23,plus,31,no\n"
+    report = written(place, content, id=column)
+    assert list(catalog.load("churn").event.dtypes) == ["plan", "age"]
+    events, labels = map(pl.read_parquet, report.history)
+    assert events.columns == ["event_id", "date", "plan", "age"]
+    assert events["event_id"].to_list() == labels["event_id"].to_list() == ["c1-000001", "c2-000002", "c3-000003", "c1-000004"]
+    assert f"`{column}` is left out, for the name is the event's own" in said(report)
+
+
 def test_rows_out_of_order_are_said(place: Path) -> None:
     assert "not in order of time" in said(written(place, table()[::-1]))
 
@@ -383,12 +394,17 @@ def test_a_dataset_that_is_there_is_never_overwritten(place: Path) -> None:
     assert report.path.read_text() == mine
 
 
+def alone(place: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of MLflow, and one process: others would import everything again."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    (place / "mlruns").mkdir()
+    shutil.copy(mlflow_store, place / "mlruns" / "mlflow.db")
+
+
 def test_a_history_is_brought_in_and_judged_at_three_cadences(
     place: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})  # other processes would import everything again
-    (place / "mlruns").mkdir()
-    shutil.copy(mlflow_store, place / "mlruns" / "mlflow.db")
+    alone(place, mlflow_store, monkeypatch)
     written(place, table(80), id="customer")  # a run that was cut off here: the next goes on
     report = new("churn", place / "history.csv", "churned", "date", "customer")
     assert report.problems == []
@@ -398,3 +414,23 @@ def test_a_history_is_brought_in_and_judged_at_three_cadences(
     assert {cadence for _, cadence in scores} == {"6h", "1d", "1w"}
     assert {model for model, _ in scores} == {"prior", "logistic", "recent", "adaptive_tree", "boosting"}
     assert all(score.labelled == 61 and score.skipped == 0 for score in scores.values())  # 9 h apart, from a week on
+
+
+@pytest.mark.parametrize(
+    ("apart", "unanswered", "labelled"),
+    [
+        (timedelta(seconds=20), 0, 15),  # six minutes in all: the first quarter of them does not count
+        (timedelta(days=1), 30, 19),  # the last twenty with a label, from a day on
+    ],
+)
+def test_fast_events_and_a_tail_that_nobody_answered_are_judged(
+    place: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, apart: timedelta, unanswered: int, labelled: int
+) -> None:
+    alone(place, mlflow_store, monkeypatch)
+    monkeypatch.setattr(timeline, "_JUDGED", 20)
+    when = [START + i * apart for i in range(60)]
+    answers = [None if i >= 60 - unanswered else i % 3 == 0 for i in range(60)]
+    table().with_columns(date=pl.Series(when), churned=pl.Series(answers)).write_csv(place / "history.csv")
+    report = new("churn", place / "history.csv", "churned", "date", "customer")
+    assert report.validation is not None
+    assert {score.labelled for score in report.validation.scores} == {labelled}

@@ -230,7 +230,7 @@ def small():
 
 
 def careless():
-    return linear_model.LogisticRegression() if RATE else lambda: None
+    return compose.FuncTransformer(lambda x: {"twice": x["amount"] * RATE}) | linear_model.LogisticRegression()
 
 
 class Choosy(linear_model.LogisticRegression):
@@ -312,6 +312,7 @@ def test_of_several_stretches_the_run_has_the_loss_over_all(day: Shop) -> None:
         ({"chosen": ["ideas.py:large"]}, "unknown function 'large'"),
         ({"chosen": ["nowhere.py:tall"]}, "there is no file nowhere.py"),
         ({"chosen": ["ideas.py:unseeded"]}, "give it a seed"),
+        ({"chosen": ["ideas.py:careless"]}, "cannot be stored.*not as lambdas"),
         ({"chosen": ["ideas.txt:tall"]}, "an idea is a function of a .py file"),
         ({"chosen": [max]}, "a model is given by a function that builds it"),
         ({"what_if": True}, "no what-if features yet.*run: millrace replay shop --what-if"),
