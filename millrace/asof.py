@@ -1,6 +1,6 @@
 """What did a model know at a place of its log?
 
-It is taken up at the last checkpoint before that place, and folded on.
+It is taken up at the last checkpoint before that place whose state is kept, or else from nothing, and folded on.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, state
-from millrace.checkpoints import Checkpoint
+from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, state, tables
 from millrace.clock import aware, parse_moment, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError, UsageError, unknown
@@ -48,6 +47,8 @@ class AsOfReport:
 def publish_at(name: str, model: str, to: datetime | int | str, progress: Progress | None = None) -> AsOfReport:
     """Make a model as it was at a moment or a place of the log a version in MLflow, which no alias points to and nothing serves.
 
+    Where it is a version already, that one is told.
+
     Raises
     ------
     UsageError, DatasetError
@@ -59,10 +60,14 @@ def publish_at(name: str, model: str, to: datetime | int | str, progress: Progre
     if model not in dataset.racing:
         raise unknown("model", model, dataset.racing)
     seq, table = seq_at(dataset, to), Table(name, "checkpoints")
-    begin = _before(dataset, model, seq) or fold.fresh(dataset, model, models.fingerprint(dataset, model, table.identity))
+    fingerprint = models.fingerprint(dataset, model, table.identity)
+    kept = checkpoints.kept(name, model, fingerprint, models.environment(), seq)
+    begin = kept[0] if kept else fold.fresh(dataset, model, fingerprint)
     learner = Learner(checkpoints.read_state(name, begin.sha256, model), dataset.task, begin.failing)
     stands = fold.advanced(name, begin, learner, Table(name, "examples"), seq, seq, progress)
-    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest)
+    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, checkpoints.version_of(table, stands))
+    if report.version:
+        return report
     try:
         version = publish.as_version(dataset, Registry(dataset), stands, None, None, models.doubts(name).get(model))
     except RegistryError as error:
@@ -88,6 +93,8 @@ def seq_at(dataset: Dataset, to: datetime | int | str) -> int:
     MillraceError
         When there is no such place, or nothing had been learned at that moment; the message says what there is.
     """
+    if not tables.created(dataset.name):
+        raise MillraceError(f"nothing has arrived for {dataset.name} yet: it has no log; try: millrace feed {dataset.name}")
     if isinstance(to, str):
         to = int(to) if to.isdecimal() else parse_moment(to)
     if isinstance(to, datetime):
@@ -96,7 +103,9 @@ def seq_at(dataset: Dataset, to: datetime | int | str) -> int:
     head = log.cursor("seq")
     if isinstance(to, int):
         if not 0 <= to <= head:
-            raise MillraceError(f"the log of {dataset.name} has no seq {to}; it goes from 1 to {head} (0 is before the first)")
+            said = f"the log of {dataset.name} has no seq {to}; it goes from 1 to {head} (0 is before the first)"
+            day = re.fullmatch(r"([12]\d{3})([01]\d)([0-3]\d)", str(to))
+            raise MillraceError(f"{said}; if it is a day, write {'-'.join(day.groups())}" if day else said)
         return to
     known = log.read("seq", where=pl.col("clock") <= to)["seq"]
     if known.len():
@@ -147,20 +156,20 @@ def learner_at(dataset: Dataset, model: Model, seq: int, progress: Progress | No
     ----------
     model
         One of the dataset's, which is taken up at its last checkpoint before; or an idea, which begins at the first example.
+        Nothing is put on record, and a model of which nothing is begins there, too.
 
     Raises
     ------
     UsageError
         When there is no such model.
     MillraceError
-        When its definition is another than the one on record, or its state or the log was changed.
+        When its definition is another than the one on record, or the log was changed.
     """
-    stands = _before(dataset, model, seq) if seq and isinstance(model, str) and model in dataset.racing else None
-    if stands:
-        learner, at = (
-            Learner(checkpoints.read_state(dataset.name, stands.sha256, stands.model), dataset.task, stands.failing),
-            stands.seq,
-        )
+    kept = None
+    if seq and isinstance(model, str) and model in dataset.racing and (fingerprint := models.recorded(dataset, model)):
+        kept = checkpoints.kept(dataset.name, model, fingerprint, models.environment(), seq)
+    if kept:
+        learner, at = Learner(kept[1], dataset.task, kept[0].failing), kept[0].seq
     else:
         learner, at = Learner(state.slim(ideas.build(dataset, model)), dataset.task), 0
     log = Table(dataset.name, "examples")
@@ -171,14 +180,6 @@ def learner_at(dataset: Dataset, model: Model, seq: int, progress: Progress | No
     return learner
 
 
-def _before(dataset: Dataset, model: str, seq: int) -> Checkpoint | None:
-    """Return a model's last checkpoint at or before a place of the log; None where its definition is a new one."""
-    table = Table(dataset.name, "checkpoints")
-    fingerprint = models.fingerprint(dataset, model, table.identity)
-    before = [one for one in checkpoints.history(table, model, fingerprint, models.environment()) if one.seq <= seq]
-    return before[-1] if before else None
-
-
 def model_at(dataset: Dataset, model: Model, to: datetime | int | str, progress: Progress | None = None) -> Estimator:
     """Return a model as it was at a moment or a place of the log: an estimator of River's, to ask or to learn on with.
 
@@ -187,7 +188,7 @@ def model_at(dataset: Dataset, model: Model, to: datetime | int | str, progress:
     UsageError
         When there is no such model.
     MillraceError
-        When there is no such place, its definition is another than the one on record, or its state or the log was changed.
+        When there is no such place, its definition is another than the one on record, or the log was changed.
     """
     estimator: Estimator = state.load(learner_at(dataset, model, seq_at(dataset, to), progress).data)
     return estimator

@@ -111,19 +111,25 @@ def backfill(
     dataset = catalog.load(name)
     if cadence is not None and cadence < MICROSECOND:
         raise UsageError(f"cadence {cadence} must be longer than nothing; write 1h or 1d")
+    if tables.created(name):
+        for _, last in history.unpredicted(name):
+            _begun(dataset, last, cadence)
     report = BackfillReport(name, cadence or dataset.cadence, history.bring_in(name, events, labels, docs))
     report.infer, report.join = infer(name), join(name)
-    for _, last in history.unpredicted(name):
+    # What another process brings in from now on waits for the next run: here, some models would see it, and others not.
+    joined = Table(name, "examples").cursor("join")
+    todo = [(first, last) for first, last in history.unpredicted(name) if last <= joined]
+    for _, last in todo:
         report.cadence = _cadence(dataset, last, cadence)
     waiting = history.waiting(name) * len(dataset.racing)
-    report.models = parallel.each(_folded_and_asked, [(name, model) for model in dataset.racing], waiting, progress)
+    report.models = parallel.each(_folded_and_asked, [(name, model, todo) for model in dataset.racing], waiting, progress)
     report.waiting = _complete(dataset)
     report.race, report.publish = score(name), publish(name)
     return report
 
 
-def _cadence(dataset: Dataset, last: int, wanted: timedelta | None) -> timedelta:
-    """Return the cadence of the predictions of a stretch, which is put on record before the first."""
+def _begun(dataset: Dataset, last: int, wanted: timedelta | None) -> tuple[Table, timedelta]:
+    """Return the cadence at which the predictions of a stretch were begun (zero: they were not), and the table that says so."""
     table = Table(dataset.name, "predictions")
     begun = table.cursor(f"cadence/{last}") * MICROSECOND
     if begun and wanted not in (None, begun):
@@ -131,6 +137,12 @@ def _cadence(dataset: Dataset, last: int, wanted: timedelta | None) -> timedelta
             f"predictions of {dataset.name} were begun as if published every {write_duration(begun)}, and are not complete; to "
             f"complete them first, run: millrace replay {dataset.name} --backfill"
         )
+    return table, begun
+
+
+def _cadence(dataset: Dataset, last: int, wanted: timedelta | None) -> timedelta:
+    """Return the cadence of the predictions of a stretch, which is put on record before the first."""
+    table, begun = _begun(dataset, last, wanted)
     if not begun:
         chosen = wanted or dataset.cadence
         try:
@@ -145,12 +157,12 @@ def _none(dataset: Dataset) -> pl.DataFrame:
     return pl.DataFrame(schema=tables.schemas(dataset)["predictions"])
 
 
-def _folded_and_asked(name: str, model: str, progress: Progress) -> ModelReport:
-    """Bring a model to the head of the log, and make its predictions of what was brought in."""
+def _folded_and_asked(name: str, model: str, todo: Sequence[tuple[int, int]], progress: Progress) -> ModelReport:
+    """Bring a model to the head of the log, and make its predictions of these stretches."""
     report = ModelReport(fold_alone(name, model, progress))
     if report.fold.problem is None or report.fold.suspended:
         try:
-            for first, last in history.unpredicted(name):
+            for first, last in todo:
                 report.predictions += _predict(catalog.load(name), model, first, last, progress)
         except MillraceError as error:
             report.problem = str(error)
@@ -195,35 +207,31 @@ def _predict(dataset: Dataset, model: str, first: int, last: int, progress: Prog
     return made
 
 
-def differing(dataset: Dataset, model: str, progress: Progress | None = None) -> bits.Difference | None:
-    """Make a model's predictions of all that was brought in again, and compare them with the stored ones, to the bit.
+def differing(
+    dataset: Dataset, model: str, first: int, last: int, progress: Progress = parallel.silent
+) -> bits.Difference | None:
+    """Make a model's predictions of a stretch again, and compare them with the stored ones, to the bit.
+
+    Parameters
+    ----------
+    dataset, model
+        All of these predictions were made by this definition of the model, in this environment.
+    first, last
+        The stretch of arrivals.
+    progress
+        Is told how far it has come.
 
     Returns
     -------
     Difference or None
         The first that differs, in order of arrival; None where all are the same.
-
-    Raises
-    ------
-    MillraceError
-        When some were made by another definition of the model or in another environment: they cannot be made again.
     """
-    table = Table(dataset.name, "predictions")
-    done = table.cursor(f"backfill/{model}")
-    for first, last in history.stretches(dataset.name, 0):
-        if last > done:
-            break
-        going = Hindsight(dataset, model, first, last, table.cursor(f"cadence/{last}"))
-        if table.cursor(f"{going.lineage}/{last}") < last:
-            raise MillraceError(
-                f"the predictions of {model!r} for the backfill of arrivals {first} to {last} were made by another definition of "
-                "it, or in another environment, and cannot be made again"
-            )
-        start = first
-        for upto, again in going.said(progress or (lambda *said: None)):
-            here = (pl.col("model") == model) & (pl.col("origin") == "backfill") & pl.col("arrival").is_between(start, upto)
-            found = bits.difference(table.read(where=here).drop("at"), again.drop("at"), "arrival")
-            if found:
-                return found
-            start = upto + 1
+    table, start = Table(dataset.name, "predictions"), first
+    going = Hindsight(dataset, model, first, last, table.cursor(f"cadence/{last}"))
+    for upto, again in going.said(progress):
+        here = (pl.col("model") == model) & (pl.col("origin") == "backfill") & pl.col("arrival").is_between(start, upto)
+        found = bits.difference(table.read(where=here).drop("at"), again.drop("at"), "arrival")
+        if found:
+            return found
+        start = upto + 1
     return None

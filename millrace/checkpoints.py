@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Checkpoint:
         How many of these in a row, up to here; from :data:`millrace.learner.SUSPEND_AFTER` on, it learns no more.
     parent
         The sha256 of the state that was folded on; None at ``seq`` 0.
+    version, run_id
+        In MLflow. A version without a run was made of a past state, and inference never loads it.
     """
 
     model: str
@@ -94,6 +96,17 @@ def history(table: Table, model: str, fingerprint: str, environment: str) -> lis
     return [Checkpoint(**row) for row in kept.iter_rows(named=True)]
 
 
+def kept(dataset: str, model: str, fingerprint: str, environment: str, upto: int) -> tuple[Checkpoint, bytes] | None:
+    """Return a lineage's last checkpoint up to a place of the log whose state can be read, and the state; None for none."""
+    for one in reversed(history(Table(dataset, "checkpoints"), model, fingerprint, environment)):
+        if one.seq <= upto:
+            try:
+                return one, read_state(dataset, one.sha256, model)
+            except MillraceError:  # removed by maintenance: an older one is as good
+                continue
+    return None
+
+
 def skipped(table: Table, stands: Checkpoint, last: int) -> list[Skip]:
     """Return the last few of the examples that a model could not learn, up to where it stands, in order."""
     some = (pl.col("skips") > 0) & (pl.col("seq") <= stands.seq)
@@ -109,9 +122,8 @@ def newest(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
 
 def published(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
     """Return the newest state of each model that is a version in MLflow; a model that has none is left out."""
-    return _at(
-        table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, pl.col("version").is_not_null(), "version"
-    )
+    of_the_fold = pl.col("version").is_not_null() & pl.col("run_id").is_not_null()
+    return _at(table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, of_the_fold, "version")
 
 
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:
@@ -161,9 +173,16 @@ def publish(table: Table, new: Sequence[Checkpoint]) -> None:
         table.append(_frame(*new), {f"publish/{one.model}": one.seq + 1 for one in new})
 
 
+def version_of(table: Table, stands: Checkpoint) -> int | None:
+    """Return the version that a state is already, in its lineage; None where it is none."""
+    same = (pl.col("seq") == stands.seq) & (pl.col("digest") == stands.digest)
+    rows = table.read("version", where=_of(stands.model, stands.fingerprint, stands.environment) & same)
+    return max(rows["version"].drop_nulls().to_list(), default=None)
+
+
 def record(table: Table, version: Checkpoint) -> None:
     """Record a version of a past state, which changes nothing about where the fold stands or what inference loads."""
-    table.append(_frame(version), {})
+    table.append(_frame(replace(version, run_id=None)), {})
 
 
 def _frame(*rows: Checkpoint) -> pl.DataFrame:

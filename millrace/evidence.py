@@ -18,8 +18,8 @@ import polars as pl
 from millrace import bits, checkpoints, features, models, promotions, race, tables, task
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError
-from millrace.fold import Progress
 from millrace.infer import load
+from millrace.parallel import Progress
 from millrace.promotions import Promotion
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -148,8 +148,8 @@ def states(proof: Proof, dataset: Dataset, model: str | None, tell: Progress) ->
     versions = dict(rows.drop_nulls("version").select("sha256", "version").iter_rows())
     named = {sha256: f"{one} at seq {seq}" for sha256, one, seq in rows.select("sha256", "model", "seq").iter_rows()}
     needed = {one.sha256: one.model for one in checkpoints.newest(table, [model] if model else dataset.racing).values()}
-    scored = standings.read("sha256", "seq", where=pl.lit(model is None))
-    named |= {sha256: f"the race at seq {seq}" for sha256, seq in scored.iter_rows()}
+    scored = standings.read("sha256", "seq", "at", where=pl.lit(model is None)).sort("seq", "at")
+    named |= {sha256: f"the race at seq {seq}" for sha256, seq, _ in scored.iter_rows()}
     needed |= dict.fromkeys(scored["sha256"].tail(1), "")
     folder, gone = tables.folder(dataset.name) / "states", 0
     proof.recorded = len(named)

@@ -19,7 +19,7 @@ from millrace.contributions import contributions, plain
 from millrace.dataset import Dataset
 from millrace.errors import UsageError
 from millrace.explanation import Came, Explanation, LabelRow, Learned, PredictionRow, RejectedRow
-from millrace.fold import Progress
+from millrace.parallel import Progress
 from millrace.tables import Table
 
 _NEAR = 2_000

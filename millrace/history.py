@@ -125,7 +125,7 @@ def scorable(name: str) -> int:
     """Return up to which place of the log the race can be scored: before the first example that waits for predictions."""
     log = Table(name, "examples")
     unsaid = pl.col("event_arrival") > Table(name, "predictions").cursor("infer")
-    for first, last in unpredicted(name)[:1]:
+    for first, last in unpredicted(name):
         unsaid = unsaid | pl.col("event_arrival").is_between(first, last)
     waiting = log.read("seq", where=unsaid)["seq"]
     return int(waiting[0]) - 1 if waiting.len() else log.cursor("seq")

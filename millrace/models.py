@@ -90,17 +90,11 @@ def _register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str],
     while True:
         table = Table(dataset.name, "definitions")
         number = table.cursor(f"define/{model}")
-        if number:
-            here = (pl.col("model") == model) & (pl.col("environment") == environment())
-            recorded = (table.read("fingerprint", where=here)["fingerprint"].to_list() or [None])[-1]
-            if recorded == fingerprint:
-                return
-            if recorded and not accept:
-                raise MillraceError(
-                    f"{dataset.path}: model {model!r} is defined otherwise than when it began (fingerprint {fingerprint[:12]}, "
-                    f"on record {recorded[:12]}); give the new definition a name of its own, or put the old one back, or build "
-                    f"the model again from the log: millrace replay {dataset.name} {model}"
-                )
+        recorded = _recorded(table, model)
+        if recorded == fingerprint:
+            return
+        if recorded and not accept:
+            raise _otherwise(dataset, model, fingerprint, recorded)
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "doubts": doubts}
         frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"doubts": pl.List(pl.String)})
         try:
@@ -108,6 +102,37 @@ def _register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str],
         except ConflictError:
             continue
         return
+
+
+def recorded(dataset: Dataset, model: str) -> str | None:
+    """Return the fingerprint of a model's definition; None where none is on record here, and then none is put there.
+
+    Raises
+    ------
+    UsageError, MillraceError
+        As :func:`fingerprint`.
+    """
+    from millrace import exact
+
+    there = _recorded(Table(dataset.name, "definitions"), model)
+    found = exact.fingerprint(build(dataset, model), None) if there else None
+    if found and there and found != there:
+        raise _otherwise(dataset, model, found, there)
+    return there
+
+
+def _recorded(table: Table, model: str) -> str | None:
+    here = (pl.col("model") == model) & (pl.col("environment") == environment())
+    found: list[str] = table.read("fingerprint", where=here)["fingerprint"].to_list()
+    return found[-1] if found else None
+
+
+def _otherwise(dataset: Dataset, model: str, found: str, recorded: str) -> MillraceError:
+    return MillraceError(
+        f"{dataset.path}: model {model!r} is defined otherwise than when it began (fingerprint {found[:12]}, on record "
+        f"{recorded[:12]}); give the new definition a name of its own, or put the old one back, or build the model again from "
+        f"the log: millrace replay {dataset.name} {model}"
+    )
 
 
 def doubts(name: str) -> dict[str, list[str]]:

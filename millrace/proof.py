@@ -16,14 +16,14 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, checkpoints, collector, evidence, examples, fold, join, models, parallel, state
+from millrace import bits, catalog, checkpoints, collector, evidence, examples, fold, history, join, models, parallel, state
 from millrace.backfill import differing
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.evidence import Proof
 from millrace.examples import Example
-from millrace.fold import Progress
 from millrace.learner import learn_until_error
+from millrace.parallel import Progress, silent
 from millrace.replay import chosen
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -72,7 +72,7 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
         When nothing has arrived yet.
     """
     dataset, wanted = chosen(name, model)
-    tell = progress or _silent
+    tell = progress or silent
     doubts = [
         f"{one} is not exact, and may differ when it is made again: {'; '.join(why)}"
         for one, why in models.doubts(name).items()
@@ -95,10 +95,6 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
     return report
 
 
-def _silent(what: str, place: int, end: int) -> None:
-    pass
-
-
 def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the log again from events, labels and features, in order of arrival."""
     log, seq = Table(dataset.name, "examples"), 0
@@ -118,14 +114,22 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
 
 
 def _backfill(proof: Proof, dataset: Dataset, model: str, said: Table, tell: Progress) -> None:
-    """Predict again what was brought in as history."""
-    proof.recorded = said.read("arrival", where=(pl.col("model") == model) & (pl.col("origin") == "backfill")).height
-    difference = differing(dataset, model, tell)
-    if difference:
-        said_of = f"event {difference.row['event_id']!r}, at seq {difference.row['seq']}: {difference}"
-        proof.differs(said_of, bool(models.doubts(dataset.name).get(model)), evidence.by_hand(dataset))
-    else:
-        proof.same = proof.recorded
+    """Predict again each stretch of history that this definition of the model has predicted whole in this environment."""
+    arrivals = said.read("arrival", where=(pl.col("model") == model) & (pl.col("origin") == "backfill"))["arrival"]
+    proof.recorded, fingerprint = arrivals.len(), models.recorded(dataset, model)
+    ours = checkpoints.lineage(model, fingerprint or "", models.environment())  # without a definition it has predicted nothing
+    for first, last in history.stretches(dataset.name, 0):
+        if said.cursor(f"{ours}/{last}") < last:
+            continue
+        difference = differing(dataset, model, first, last, tell)
+        if difference:
+            said_of = f"event {difference.row['event_id']!r}, at seq {difference.row['seq']}: {difference}"
+            proof.differs(said_of, bool(models.doubts(dataset.name).get(model)), evidence.by_hand(dataset))
+            return
+        proof.same += arrivals.filter(arrivals.is_between(first, last)).len()
+    if proof.same < proof.recorded:
+        left_out = f"{proof.recorded - proof.same:,} by another definition, in another environment or of a backfill cut off"
+        proof.notes.append(f"{left_out} were not compared")
 
 
 def _folded(name: str, model: str, every: bool, tell: Progress) -> Proof:
@@ -137,18 +141,16 @@ def fold_again(dataset: Dataset, model: str, every: bool = False, progress: Prog
 
     The examples that a checkpoint says were skipped are skipped.
     """
-    return evidence.proof(f"checkpoints of {model}", _fold, dataset, model, every, progress or _silent)
+    return evidence.proof(f"checkpoints of {model}", _fold, dataset, model, every, progress or silent)
 
 
 def _fold(proof: Proof, dataset: Dataset, model: str, every: bool, tell: Progress) -> None:
-    table, log, here = Table(dataset.name, "checkpoints"), Table(dataset.name, "examples"), models.environment()
-    rows = table.read("environment", where=(pl.col("model") == model) & pl.col("version").is_null())["environment"]
-    recorded: list[Checkpoint] = []
-    if here in rows:  # else its definition is not on record here, and asking for it would put it there
-        recorded = checkpoints.history(table, model, models.fingerprint(dataset, model, table.identity), here)
+    table, log, fingerprint = Table(dataset.name, "checkpoints"), Table(dataset.name, "examples"), models.recorded(dataset, model)
+    rows = table.read("seq", where=(pl.col("model") == model) & pl.col("version").is_null()).height
+    recorded = checkpoints.history(table, model, fingerprint, models.environment()) if fingerprint else []
     proof.recorded, head = len(recorded), recorded[-1].seq if recorded else 0
-    if rows.len() > len(recorded):
-        proof.notes.append(f"{rows.len() - len(recorded):,} of another environment, definition or replay were not compared")
+    if rows > len(recorded):
+        proof.notes.append(f"{rows - len(recorded):,} of another environment, definition or replay were not compared")
     skipped, inexact = {skip["seq"] for row in recorded for skip in row.skipped}, bool(models.doubts(dataset.name).get(model))
     estimator = state.load(state.slim(models.build(dataset, model)))
     started, spent, cost = time.perf_counter(), 0.0, 0.0

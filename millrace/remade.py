@@ -16,9 +16,10 @@ from millrace import checkpoints, examples, models, state, task
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError
-from millrace.fold import CHUNK, Progress
+from millrace.fold import CHUNK
 from millrace.infer import load
 from millrace.learner import Learner
+from millrace.parallel import Progress
 from millrace.tables import Table
 
 _COMPARED = ("seq", "prediction", "classes", "probabilities", "error")
@@ -79,12 +80,13 @@ def from_fold(
     from_nothing
         Begin with the fresh model, not with the newest state before that place.
     """
-    begun = None if from_nothing else _before(dataset, version)
-    seq, learner = begun or (0, None)
-    how = f"folded {'from nothing' if learner is None else f'again from seq {seq:,}'} to seq {version.seq:,}"
+    lineage = (version.model, version.fingerprint, models.environment())
+    begun = None if from_nothing else checkpoints.kept(dataset.name, *lineage, version.seq - 1)
+    how = f"folded {f'again from seq {begun[0].seq:,}' if begun else 'from nothing'} to seq {version.seq:,}"
 
     def folded() -> Any:
-        one, log, at = learner or _fresh(dataset, version), Table(dataset.name, "examples"), seq
+        log, at = Table(dataset.name, "examples"), begun[0].seq if begun else 0
+        one = Learner(begun[1], dataset.task, begun[0].failing) if begun else _fresh(dataset, version)
         while at < version.seq and not one.suspended:
             rows = examples.read(log, at, min(at + CHUNK, version.seq))
             at += one.learn(examples.as_examples(rows))
@@ -93,19 +95,6 @@ def from_fold(
         return state.load(one.data)
 
     return _remade(dataset, stored, x, version, how, folded)[0]
-
-
-def _before(dataset: Dataset, version: Checkpoint) -> tuple[int, Learner] | None:
-    """Return the newest state before a version's place that is still kept, and its place."""
-    table = Table(dataset.name, "checkpoints")
-    for one in reversed(checkpoints.history(table, version.model, version.fingerprint, models.environment())):
-        if one.seq < version.seq:
-            try:
-                data = checkpoints.read_state(dataset.name, one.sha256, version.model)
-            except MillraceError:  # removed by maintenance: an older one is as good
-                continue
-            return one.seq, Learner(data, dataset.task, one.failing)
-    return None
 
 
 def _fresh(dataset: Dataset, version: Checkpoint) -> Learner:
@@ -126,16 +115,20 @@ def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str
     try:
         model = make()
         predictions, errors = task.predict(model, dataset.task, [x])
-    except Exception as error:
-        # A pickle of another environment may raise anything at all.
-        if not isinstance(error, MillraceError) and remade.elsewhere is None:
-            raise
-        remade.difference = f"cannot be made: {error}"
+    except Exception as error:  # noqa: BLE001 - a pickle of another environment or definition may raise anything at all
+        remade.difference = f"cannot be made: {_why(dataset, error)}"
         return remade, None
     frame = pl.DataFrame([*task.to_columns(dataset, predictions).values(), pl.Series("error", errors, dtype=pl.String)])
     remade.difference = difference(stored, {"seq": version.seq, **frame.row(0, named=True)})
     remade.same = remade.difference is None
     return remade, model
+
+
+def _why(dataset: Dataset, error: Exception) -> str:
+    if isinstance(error, MillraceError):
+        return str(error)
+    gone = f"if it is of something that {dataset.path} no longer defines, the table definitions keeps the file's text of then"
+    return f"{type(error).__name__}: {error}; {gone}"
 
 
 def difference(stored: Mapping[str, Any], again: Mapping[str, Any]) -> str | None:

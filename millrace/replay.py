@@ -148,7 +148,14 @@ def _from_nothing(dataset: Dataset, model: str, progress: Progress) -> tuple[Fol
             break
         except ConflictError:
             continue  # a tick has learned meanwhile: go on to where it stands
-    found = FoldReport(dataset.name, model, stands.seq - stands.skips, stands.seq, learner.skipped, stands.suspended)
+    found = FoldReport(
+        dataset.name,
+        model,
+        learned=stands.seq - stands.skips,
+        seq=stands.seq,
+        skipped=learner.skipped,
+        suspended=stands.suspended,
+    )
     if stands.suspended:
         found.problem = fold.suspension(dataset, model, stands.seq, stands.skipped)
     return found, before[stands.seq] == stands.digest if stands.seq in before else None

@@ -77,6 +77,8 @@ def recompute(name: str, progress: Progress | None = None) -> WhatIfReport:
 
 def _compare(report: WhatIfReport, x: pl.DataFrame, logged: pl.DataFrame) -> None:
     """Count by feature of how many events it is another than was logged."""
-    for name in x.columns:
+    for name, now in zip(x.columns, x.get_columns(), strict=True):
         was = logged[name] if name in logged.columns else pl.repeat(None, x.height, eager=True)
-        report.changed[name] = report.changed.get(name, 0) + int(x[name].ne_missing(was).sum())
+        alike = now.dtype == was.dtype  # else any value is another than it was
+        changed = now.ne_missing(was) if alike else now.is_not_null() | was.is_not_null()
+        report.changed[name] = report.changed.get(name, 0) + int(changed.sum())

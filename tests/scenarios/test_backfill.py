@@ -7,7 +7,7 @@ import importlib
 import io
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from millrace import catalog, outbox, progressive, task
+from millrace import bits, catalog, history, outbox, progressive, task
 from millrace.asof import model_at
 from millrace.backfill import backfill, differing
 from millrace.errors import MillraceError, UsageError
 from millrace.examples import as_examples
 from millrace.feed import feed
 from millrace.history import bring_in
+from millrace.infer import infer
 from millrace.ingest import ingest
+from millrace.join import join
 from millrace.status import status
 from millrace.tables import Table
 from tests.scenarios.test_crash import Crash, Killer
@@ -129,6 +131,11 @@ def account(shop: Shop) -> dict[str, Any]:
 def said(shop: Shop) -> list[Any]:
     """Return the predictions, but for the moment at which they were made."""
     return shop.table("predictions").drop("at").sort("arrival", "model").rows()
+
+
+def differences(shop: Shop, model: str) -> list[bits.Difference | None]:
+    """Return for each stretch of history the first prediction of a model that is not what it says again."""
+    return [differing(catalog.load("shop"), model, *stretch) for stretch in history.stretches("shop", 0)]
 
 
 def live(shop: Shop, rows: list[dict[str, Any]]) -> None:
@@ -372,6 +379,43 @@ def test_a_live_tick_takes_up_what_a_backfill_left_unfinished_and_the_race_waits
     assert (found.models["logistic"].labelled, found.models["logistic"].predictions, found.backfill_waiting) == (55, 61, 0)
 
 
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("step", ["join", "_cadence", "fold_alone"])
+def test_what_another_process_brings_in_meanwhile_waits_and_is_predicted_by_the_next(
+    shop: Shop, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, step: str, joined: bool
+) -> None:
+    backfill("shop", *past(shop, count=30))
+    backfill("shop", *past(shop, start=30, count=30))
+    undisturbed = said(shop), shop.status().models["logistic"].labelled
+    other = shop.afresh(mlflow_store)
+    module = importlib.import_module("millrace.backfill")
+    one: Callable[..., Any] = getattr(module, step)
+
+    def beside(*given: Any) -> Any:
+        done = one(*given)
+        if other.status().events == 30:
+            bring_in("shop", *past(other, start=30, count=30))
+            if joined:
+                infer("shop"), join("shop")
+        return done
+
+    monkeypatch.setattr(module, step, beside)
+    report = backfill("shop", *past(other, count=30))
+    assert (report.problems, report.waiting) == ([], 0 if joined and step == "join" else 30)
+    report = backfill("shop")
+    assert (report.problems, report.waiting) == ([], 0)
+    assert (said(other), other.status().models["logistic"].labelled) == undisturbed
+
+
+def test_the_race_waits_for_every_history_that_is_not_predicted(shop: Shop) -> None:
+    bring_in("shop", past(shop, count=20)[0], [])  # nothing of it was answered yet
+    bring_in("shop", *past(shop, start=20, count=20))
+    shop.tick()
+    assert (shop.status().examples, shop.table("standings").height) == (18, 0)
+    backfill("shop")
+    assert shop.status().models["logistic"].labelled == 18
+
+
 def test_a_file_that_a_crash_left_unread_is_found_where_it_lies(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     killer = Killer(monkeypatch)
     killer.at, killer.after = 1, True
@@ -392,10 +436,10 @@ def test_it_goes_on_behind_live_data_with_what_the_models_know(shop: Shop) -> No
     backfill("shop", *past(shop, start=80, count=40))
     made = shop.table("predictions").filter(pl.col("origin") == "backfill")
     assert (made.height, made["seq"].min()) == (80, known)
-    assert [differing(catalog.load("shop"), model) for model in ("prior", "logistic")] == [None, None]
+    assert [differences(shop, model) for model in ("prior", "logistic")] == [[None], [None]]
     assert shop.status().models["logistic"].labelled == shop.status().examples
     backfill("shop", *past(shop, start=120, count=40))
-    assert differing(catalog.load("shop"), "logistic") is None
+    assert differences(shop, "logistic") == [None, None]
     assert shop.status().models["logistic"].labelled == shop.status().examples
 
 
@@ -415,7 +459,7 @@ def test_what_a_model_could_not_learn_it_does_not_learn_here_either(shop: Shop) 
     backfill("shop", *past(shop))
     assert shop.status().models["logistic"].skips == 2
     assert shop.table("predictions").filter(pl.col("model") == "logistic").height == 60
-    assert differing(catalog.load("shop"), "logistic") is None
+    assert differences(shop, "logistic") == [None]
 
 
 def test_a_model_that_cannot_be_folded_holds_the_race_up_until_it_can(shop: Shop) -> None:
@@ -454,7 +498,8 @@ def test_predictions_that_were_begun_at_a_cadence_are_completed_at_it(shop: Shop
         with pytest.raises(Crash):
             backfill("shop", events, labels, cadence=timedelta(hours=6))
     with pytest.raises(UsageError, match="every 6h"):
-        backfill("shop", events, labels, cadence=timedelta(hours=1))
+        backfill("shop", *past(shop, start=60, count=20), cadence=timedelta(hours=1))
+    assert shop.status().events == 60  # it was refused before anything was brought in
     assert backfill("shop", events, labels).cadence == timedelta(hours=6)
     with pytest.raises(UsageError, match="longer than nothing"):
         backfill("shop", cadence=timedelta(0))
@@ -464,27 +509,17 @@ def test_a_stored_prediction_that_was_changed_is_found(shop: Shop) -> None:
     from deltalake import write_deltalake
 
     backfill("shop", *past(shop))
-    dataset, table = catalog.load("shop"), shop.table("predictions")
-    assert [differing(dataset, model) for model in dataset.racing] == [None, None]
+    table = shop.table("predictions")
+    assert [differences(shop, model) for model in ("prior", "logistic")] == [[None], [None]]
     chosen = (pl.col("event_id") == "o17") & (pl.col("model") == "logistic")
     shares = pl.when(chosen).then(pl.col("probabilities").list.eval(pl.element() * (1 + 1e-15))).otherwise("probabilities")
     write_deltalake(str(shop.place / "root" / "shop" / "predictions"), table.with_columns(shares), mode="overwrite")
-    found = differing(dataset, "logistic")
+    (found,) = differences(shop, "logistic")
     assert found
     assert (found.row["event_id"], found.field, found.row["seq"]) == ("o17", "probabilities", table.filter(chosen)["seq"][0])
     assert found.recorded != found.again
     assert np.allclose(found.recorded, found.again)
-    assert differing(dataset, "prior") is None
-
-
-def test_a_prediction_of_another_definition_cannot_be_made_again(shop: Shop) -> None:
-    from millrace.replay import replay
-
-    backfill("shop", *past(shop))
-    shop.change("LogisticRegression()", "LogisticRegression(l2=0.5)")
-    replay("shop", "logistic")
-    with pytest.raises(MillraceError, match="another definition"):
-        differing(catalog.load("shop"), "logistic")
+    assert differences(shop, "prior") == [None]
 
 
 def test_tables_of_an_older_layout_take_history_too(shop: Shop) -> None:
@@ -533,4 +568,4 @@ def test_what_was_begun_is_completed_by_a_release_that_takes_other_steps(shop: S
     assert kept == [25]
     made = shop.table("predictions").filter(pl.col("model") == "logistic")
     assert (made.height, made["event_id"].n_unique()) == (60, 60)
-    assert differing(catalog.load("shop"), "logistic") is None
+    assert differences(shop, "logistic") == [None]

@@ -179,6 +179,29 @@ def test_a_changed_definition_is_told_and_is_no_fault(lived: Shop) -> None:
     assert "defines 'logistic' otherwise than when this was made" in str(remade)
 
 
+OWN = """class Own(linear_model.LogisticRegression):
+    pass
+
+
+def logistic():"""
+
+
+def test_a_class_that_the_file_no_longer_has_is_told(shop: Shop) -> None:
+    text = shop.path.read_text()
+    shop.change("linear_model.LogisticRegression()", "Own()")
+    shop.change("def logistic():", OWN)
+    for hour in range(2):
+        shop.arrive(HOUR.format(hour))
+        shop.tick()
+    shop.define(text)
+    found = explain("shop", "b1")
+    assert outcomes(found)["logistic"] == [("from the state of v4", None), ("folded again from seq 0 to seq 2", None)]
+    assert [same for _, same in outcomes(found)["prior"]] == [True, True]
+    [problem] = found.problems
+    assert problem.startswith("logistic, from the state of v4: cannot be made: AttributeError: ")
+    assert "shop.py no longer defines, the table definitions keeps the file's text of then" in problem
+
+
 def test_a_prediction_of_another_environment_may_differ_and_that_is_said(lived: Shop) -> None:
     there = models.environment().replace("river ", "river 0.1+")
     rewrite(lived, "checkpoints", lambda frame: frame.with_columns(environment=pl.lit(there)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from millrace import bits, checkpoints, models, tables
 from millrace.backfill import backfill
+from millrace.errors import MillraceError
 from millrace.proof import VerifyReport, verify
+from millrace.replay import replay
 from millrace.status import status
 from millrace.tables import Table
 from tests.shop import Shop
@@ -343,21 +346,87 @@ def test_in_another_environment_nothing_is_folded_and_nothing_is_put_on_record(
     assert contents(lived / "root") == before
 
 
+def bring_in(shop: Shop, day: int = 4) -> None:
+    """Bring in a day of history: an event an hour, each answered within half of it."""
+    at = f"2026-01-{day:02}T{{:02}}:{{:02}}:00Z".format
+    asked = [{"event_id": f"h{day}-{i}", "event_time": at(i, 0), "amount": i, "country": "DE"} for i in range(20)]
+    told = [{"event_id": f"h{day}-{i}", "label": i % 2 == 0, "label_time": at(i, 30)} for i in range(20)]
+    files = [shop.place / f"{kind}-{day}.ndjson" for kind in ("asked", "told")]
+    for file, rows in zip(files, (asked, told), strict=True):
+        file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    backfill("shop", files[:1], files[1:])
+
+
 def test_predictions_made_in_a_backfill_are_proven_beside_live_ones(shop: Shop) -> None:
-    rows = [{"event_id": f"h{i}", "event_time": f"2026-01-04T{i:02}:00:00Z", "amount": i, "country": "DE"} for i in range(20)]
-    answers = [{"event_id": f"h{i}", "label": i % 2 == 0, "label_time": f"2026-01-04T{i:02}:30:00Z"} for i in range(20)]
-    for file, lines in (("asked.ndjson", rows), ("told.ndjson", answers)):
-        (shop.place / file).write_bytes(b"\n".join(map(orjson.dumps, lines)))
-    backfill("shop", [shop.place / "asked.ndjson"], [shop.place / "told.ndjson"])
+    bring_in(shop)
     shop.arrive(HOUR.format(0))
     shop.tick()
     report = verify("shop", every=True)
     assert report.problems == []
     assert "predictions: 4 of 4 compared and the same\n" in str(report)
     assert "predictions of logistic in backfills: 20 of 20 compared and the same" in str(report)
-    tamper("predictions", (pl.col("event_id") == "h7") & (pl.col("model") == "logistic"), probabilities=pl.lit([0.25, 0.75]))
+    tamper("predictions", (pl.col("event_id") == "h4-7") & (pl.col("model") == "logistic"), probabilities=pl.lit([0.25, 0.75]))
     said = problem(verify("shop", "logistic"))
-    assert "predictions of logistic in backfills: " in said and "'h7'" in said and "[0.25, 0.75]" in said
+    assert "predictions of logistic in backfills: " in said and "'h4-7'" in said and "[0.25, 0.75]" in said
+
+
+def test_predictions_that_another_environment_made_in_a_backfill_are_counted_and_not_compared(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_in(shop)
+    before, note = contents(shop.place / "root"), "backfills: 0 of 20 compared and the same; 20 by another definition, in another"
+    monkeypatch.setattr(models, "environment", lambda: "another")
+    report = verify("shop")
+    assert (report.problems, str(report).count(note)) == ([], 2)
+    assert contents(shop.place / "root") == before
+    shop.arrive(HOUR.format(0))
+    shop.tick()  # the models are folded in this environment, too
+    report = verify("shop")
+    assert (report.problems, str(report).count(note)) == ([], 2)
+    bring_in(shop, day=6)
+    assert "logistic in backfills: 20 of 40 compared and the same; 20 by another definition, in another" in str(verify("shop"))
+
+
+def test_predictions_that_another_definition_made_in_a_backfill_are_counted_and_not_compared(shop: Shop) -> None:
+    bring_in(shop)
+    shop.change("LogisticRegression()", "LogisticRegression(l2=0.5)")
+    replay("shop", "logistic")
+    report = verify("shop")
+    assert report.problems == []
+    assert "logistic in backfills: 0 of 20 compared and the same; 20 by another definition" in str(report)
+    assert "prior in backfills: 20 of 20 compared and the same\n" in str(report)
+
+
+def test_a_model_that_was_declared_between_two_backfills_is_proven_of_what_it_predicted(shop: Shop) -> None:
+    bring_in(shop)
+    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "other": logistic}')
+    bring_in(shop, day=5)
+    report = verify("shop")
+    assert report.problems == []
+    assert "predictions of other in backfills: 20 of 20 compared and the same\n" in str(report)
+    assert "predictions of logistic in backfills: 40 of 40 compared and the same\n" in str(report)
+
+
+def test_of_a_backfill_that_is_not_complete_only_what_was_compared_is_counted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_in(shop)
+    append = Table.append
+
+    def refusing(table: Table, frame: pl.DataFrame, cursors: Mapping[str, int]) -> None:
+        if table.cursor("backfill/logistic") > 50:
+            raise MillraceError("the disk is full")
+        append(table, frame, cursors)
+
+    monkeypatch.setattr("millrace.hindsight.CHUNK", 8)
+    monkeypatch.setattr(Table, "append", refusing)
+    with contextlib.suppress(MillraceError):
+        bring_in(shop, day=5)
+    report = verify("shop")
+    assert report.problems == []
+    assert "predictions of logistic in backfills: 20 of 28 compared and the same; 8 by another definition, in another env" in str(
+        report
+    )
 
 
 def test_floats_are_compared_by_their_bits() -> None:
