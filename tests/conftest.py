@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,15 +29,41 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place of a test's own: every setting points into it, and nothing of the machine's is seen."""
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def enter(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every setting point into a place, and forget the machine's."""
     for variable in list(os.environ):
         if variable.startswith("MILLRACE_"):
             monkeypatch.delenv(variable)
     for name in ("landing", "outbox", "root", "cache", "datasets"):
-        monkeypatch.setenv(f"MILLRACE_{name.upper()}", str(tmp_path / name))
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        monkeypatch.setenv(f"MILLRACE_{name.upper()}", str(place / name))
+        (place / name).mkdir(exist_ok=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlruns/mlflow.db")
+    monkeypatch.chdir(place)
+
+
+@contextmanager
+def settled(place: Path, mlflow_store: Path) -> Iterator[Shop]:
+    """A shop in which to live once for many tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        enter(place, patch)
+        (place / "mlruns").mkdir()
+        shutil.copy(mlflow_store, place / "mlruns" / "mlflow.db")
+        yield Shop(place)
+
+
+@contextmanager
+def undone(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Go on with a life in its place (MLflow's paths are absolute), and undo what was done to it."""
+    enter(lived.place, monkeypatch)
+    kept = lived.place.with_name("kept")
+    shutil.copytree(lived.place, kept)
+    yield copy.copy(lived)
+    shutil.rmtree(lived.place)
+    kept.rename(lived.place)
 
 
 @pytest.fixture

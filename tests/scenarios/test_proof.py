@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from millrace.proof import VerifyReport, verify
 from millrace.replay import replay
 from millrace.status import status
 from millrace.tables import Table
+from tests.conftest import settled, undone
 from tests.shop import Shop
 
 HOUR = """
@@ -59,39 +59,22 @@ dataset = Dataset('''
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Path]:
+def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Shop:
     """A life that was lived once for all tests: ten ticks with a promotion, skipped examples, early and late labels."""
-    place = tmp_path_factory.mktemp("life")
-    with pytest.MonkeyPatch.context() as patch:
-        _enter(place, patch)
-        (place / "mlruns").mkdir()
-        shutil.copy(mlflow_store, place / "mlruns" / "mlflow.db")
-        shop = Shop(place)
+    with settled(tmp_path_factory.mktemp("life"), mlflow_store) as shop:
         shop.change("dataset = Dataset(", FRAGILE)
         shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "fragile": fragile}')
         for rows in [*map(HOUR.format, range(5)), SECOND_DAY, THIRD_DAY]:
             shop.arrive(rows)
             shop.tick()
-        yield place
-
-
-def _enter(place: Path, patch: pytest.MonkeyPatch) -> None:
-    for name in ("landing", "outbox", "root", "cache", "datasets"):
-        patch.setenv(f"MILLRACE_{name.upper()}", str(place / name))
-        (place / name).mkdir(exist_ok=True)
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlruns/mlflow.db")
-    patch.chdir(place)
+    return shop
 
 
 @pytest.fixture
-def lived(whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """That life, as it was lived: what a test does to it is undone. (MLflow's paths are absolute.)"""
-    _enter(whole, monkeypatch)
-    kept = whole.with_name("kept")
-    shutil.copytree(whole, kept)
-    yield whole
-    shutil.rmtree(whole)
-    kept.rename(whole)
+def lived(whole: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """That life, as it was lived: what a test does to it is undone."""
+    with undone(whole, monkeypatch) as shop:
+        yield shop.place
 
 
 def tamper(name: str, where: pl.Expr, **columns: Any) -> None:
