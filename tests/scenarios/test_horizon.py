@@ -187,7 +187,7 @@ _ROW = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=st.lists(st.tuples(_ROW, st.sampled_from(["", "file", "tick", "index"])), min_size=2, max_size=25))
 def test_the_log_is_what_the_rules_say_however_rows_are_cut(
     short: Shop, mlflow_store: Path, drawn: list[tuple[tuple[str, int, int, int, bool], str]]
