@@ -166,21 +166,20 @@ def predictions(
     """
     said: dict[int, Any] = {} if waiting is None else waiting
     learn_one, pop, timed = model.learn_one, said.pop, takes_time(model)
-    for asking, run in itertools.groupby(steps, (0).__le__):
-        if not asking:
-            for step in run:
-                i = ~step
-                yield i, pop(i)
-                if timed:
-                    learn_one(xs[i], labels[i], t=event_times[i])
-                else:
-                    learn_one(xs[i], labels[i])
-        elif ask_many is None:
-            for i in run:
-                said[i] = ask(xs[i])
+    for at, step in enumerate(steps):
+        if step >= 0:
+            if ask_many is None:
+                said[step] = ask(xs[step])
+            elif step not in said:
+                run = list(itertools.takewhile((0).__le__, map(steps.__getitem__, range(at, len(steps)))))
+                said.update(zip(run, ask_many([xs[i] for i in run]), strict=True))
+            continue
+        i = ~step
+        yield i, pop(i)
+        if timed:
+            learn_one(xs[i], labels[i], t=event_times[i])
         else:
-            asked = list(run)
-            said.update(zip(asked, ask_many([xs[i] for i in asked]), strict=True))
+            learn_one(xs[i], labels[i])
 
 
 def score(
