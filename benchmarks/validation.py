@@ -16,7 +16,7 @@ from unittest.mock import patch
 from benchmarks.figures import Figure, timed
 from benchmarks.learning import in_memory
 from benchmarks.place import events, flights, land_by_day, place
-from millrace import catalog, features, progressive, race
+from millrace import catalog, features, metrics, progressive
 from millrace.dataset import Dataset
 from millrace.run import run
 from millrace.tables import Table
@@ -78,12 +78,12 @@ def curve(repeat: int) -> list[Figure]:
 
 
 def _bare(dataset: Dataset, rows: list[tuple[Any, dict[str, Any]]]) -> None:
-    model, measured = dataset.models["logistic"](), race.build_metrics(dataset)
+    model, measured = dataset.models["logistic"](), metrics.build(dataset)
     for label, x in rows:
         prediction = model.predict_proba_one(x)
         dataset.race_loss.of(prediction, label)
         for metric in measured:
-            race.update(metric, prediction, label)
+            metrics.update(metric, prediction, label)
         model.learn_one(x, label)
 
 

@@ -115,8 +115,8 @@ def seq_at(dataset: Dataset, to: datetime | int | str) -> int:
     raise MillraceError(f"nothing of {dataset.name} was learned before {write_moment(to)}: {begins}")
 
 
-def known(dataset: Dataset, start: str, moment: datetime) -> int:
-    """Return how many examples a model knows when it begins at a moment.
+def known(dataset: Dataset, start: str, moment: datetime) -> int | None:
+    """Return how many examples a model knows when it begins at a moment; None where it begins with nothing.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def known(dataset: Dataset, start: str, moment: datetime) -> int:
         When there is no such version, or it knew more than was known at that moment.
     """
     if start == "cold":
-        return 0
+        return None
     before = Table(dataset.name, "examples").read("seq", where=pl.col("clock") <= moment)["seq"]
     latest = int(before[-1]) if before.len() else 0
     if start == "warm":

@@ -67,7 +67,8 @@ def ask(
         As the functions that answer.
     """
     history = backfill or bool(events) or bool(labels)
-    asked = [text for text, is_asked in _asked(verify, to, history, what_if).items() if is_asked]
+    questions = {"--verify": verify, "--to": to is not None, "--backfill": history, "--what-if": what_if}
+    asked = [text for text, is_asked in questions.items() if is_asked]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different questions: ask one at a time")
     if every and not verify:
@@ -97,7 +98,3 @@ def ask(
     from millrace.replay import replay
 
     return replay(name, model, progress)
-
-
-def _asked(verify: bool, to: object, history: bool, what_if: bool) -> dict[str, bool]:
-    return {"--verify": verify, "--to": to is not None, "--backfill": history, "--what-if": what_if}

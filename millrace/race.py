@@ -6,11 +6,10 @@ promotion is looked at after every label; so it does not matter how ticks fell. 
 
 from __future__ import annotations
 
-import copy
 import itertools
 import pickle
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,10 +17,10 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, history, promotions, task
+from millrace import catalog, checkpoints, collector, history, metrics, promotions, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
-from millrace.errors import ConflictError, DatasetError, MillraceError, unknown
+from millrace.errors import ConflictError, MillraceError
 from millrace.loss import Prediction
 from millrace.promotions import Promotion
 from millrace.tables import Table, at_arrivals
@@ -90,7 +89,7 @@ class Race:
         self.since += 1
         for model, loss in losses.items():
             if model not in self.racers:
-                self.racers[model] = _Racer(build_metrics(dataset))
+                self.racers[model] = _Racer(metrics.build(dataset))
             racer = self.racers[model]
             racer.labelled += 1
             racer.loss += loss
@@ -99,7 +98,7 @@ class Race:
                 racer.empty += 1  # it costs the most; River's metrics leave it out
                 continue
             for metric in racer.metrics:
-                update(metric, said[model], label)
+                metrics.update(metric, said[model], label)
         for one, other in itertools.combinations(sorted(losses), 2):
             pair = self.pairs.setdefault((one, other), _Pair())
             pair.both += 1
@@ -121,45 +120,6 @@ class Race:
             return None
         gain, model, both = max(found)
         return model, both, gain
-
-
-def build_metrics(dataset: Dataset) -> list[Any]:
-    """Build a dataset's metrics, fresh.
-
-    Raises
-    ------
-    DatasetError
-        When one does not exist, or does not fit the task.
-    """
-    from river import metrics
-
-    declared = dataset.metrics() if callable(dataset.metrics) else dataset.metrics
-    model = task.prior(dataset)
-    built = []
-    for metric in declared:
-        if isinstance(metric, str):
-            if metric not in metrics.__all__:
-                raise DatasetError(f"{dataset.path}: {unknown('metric', metric, metrics.__all__)}")
-            metric = getattr(metrics, metric)()
-        metric = copy.deepcopy(metric)
-        if not metric.works_with(model):
-            raise DatasetError(f"{dataset.path}: metric {type(metric).__name__} does not fit a {dataset.task} task")
-        built.append(metric)
-    return built
-
-
-def values(metrics: Sequence[Any]) -> dict[str, float | None]:
-    """Return the values of River's metrics by name; None for what is no number."""
-    found = {type(metric).__name__: metric.get() for metric in metrics}
-    return {name: float(value) if isinstance(value, int | float) else None for name, value in found.items()}
-
-
-def update(metric: Any, prediction: Prediction, label: Any) -> None:
-    """Update a metric with what it asks for: labels, or probabilities."""
-    if isinstance(prediction, Mapping):
-        metric.update(label, task.most_probable(prediction) if metric.requires_labels else prediction)
-    else:
-        metric.update(label, prediction)
 
 
 def score(name: str) -> RaceReport:
@@ -308,7 +268,7 @@ def _frame(race: Race, seq: int, clock: datetime, sha256: str) -> pl.DataFrame:
     rows = [
         {
             "seq": seq, "model": model, "labelled": racer.labelled, "empty": racer.empty, "loss": racer.loss / racer.labelled,
-            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(values(racer.metrics)).decode(),
+            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(metrics.values(racer.metrics)).decode(),
         }
         for model, racer in race.racers.items()
     ]  # fmt: skip

@@ -101,13 +101,15 @@ def validate(
     lineup = ideas.lineup(dataset, chosen, against)
     against = ideas.name(against)
     _read.cache_clear()  # the log, the dataset's file or the what-if features may be others than when it was asked last
+    labelled = _cut(dataset, at, first, last, stretches, unscored)
+    known = {stretch: asof.known(dataset, start, stretch.start) for stretch in labelled}
     pieces = [
-        _Piece(name, at, stretch, delay, by, what_if, model, cadence, _known(dataset, start, stretch))
-        for stretch in _cut(dataset, at, first, last, stretches, unscored)
+        _Piece(name, at, stretch, delay, by, what_if, model, cadence, known[stretch])
+        for stretch in labelled
         for cadence in steps.items()
         for model in lineup
     ]
-    labels = sum(questions.labelled(dataset, at, piece.stretch) for piece in pieces)
+    labels = sum(labelled[piece.stretch] for piece in pieces)
     # What was handed over as a function is known to this process alone.
     judged = parallel.each(_judged, [(piece,) for piece in pieces], 0 if any(map(callable, lineup)) else labels, progress)
     report = ValidateReport(name, delay, start, dataset.race_loss.name, at.arrival, at.seq, against, by)
@@ -161,28 +163,24 @@ def _cadence(given: str | timedelta) -> tuple[str, timedelta | None]:
         raise UsageError(f"cadence: {error}; or {EACH!r} for a new state after each label") from None
 
 
-def _known(dataset: Dataset, start: str, stretch: Stretch) -> int | None:
-    """Return what models know when a stretch begins; None where they begin with nothing."""
-    return None if start == "cold" else asof.known(dataset, start, stretch.start)
-
-
 def _cut(
     dataset: Dataset, at: Position, first: datetime | None, last: datetime | None, count: int, unscored: timedelta
-) -> Iterator[Stretch]:
-    """Cut the time that is looked at into stretches of equal length; each has a labelled event that counts."""
+) -> dict[Stretch, int]:
+    """Cut the time that is looked at into stretches of equal length; tell how many labelled events count in each, never none."""
     if count < 1:
         raise UsageError(f"stretches={count}: there must be one at least")
     beginning, end = questions.span(dataset, at)
     start, stop = aware(first) if first else beginning, aware(last) if last else end
     if start >= stop:
         raise UsageError(f"the stretch from {write_moment(start)} to {write_moment(stop)} has no length")
-    length = (stop - start) // count
+    length, found = (stop - start) // count, dict[Stretch, int]()
     for i in range(count):
         begins = start + i * length
         stretch = Stretch(begins, stop if i == count - 1 else begins + length, begins + unscored)
-        if not questions.labelled(dataset, at, stretch):
+        found[stretch] = questions.labelled(dataset, at, stretch)
+        if not found[stretch]:
             raise questions.nothing(dataset, at, stretch)
-        yield stretch
+    return found
 
 
 def _judged(piece: _Piece, progress: Progress) -> Judged:

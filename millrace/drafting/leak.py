@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from millrace.validation import scores
+
 AREA = 0.99
 """The area under the ROC curve from which a number is taken to know a label of two classes."""
 EXPLAINED = 0.99
@@ -53,11 +55,9 @@ def leak(column: pl.Series, label: pl.Series) -> str | None:
 
 
 def _area(both: pl.DataFrame) -> float:
-    """Return the area under the ROC curve, in the better of the two directions (Mann and Whitney's statistic)."""
-    positive, negative = int(both["y"].sum()), int((~both["y"]).sum())
-    ranks = both.select(pl.col("x").rank("average").filter("y").sum()).item()
-    area = (ranks - positive * (positive + 1) / 2) / (positive * negative)
-    return float(max(area, 1 - area))
+    """Return the area under the ROC curve, in the better of the two directions; both classes are there."""
+    area = scores.area(both["x"].to_numpy(), both["y"].to_numpy()) or 0.0
+    return max(area, 1 - area)
 
 
 def _correlation(both: pl.DataFrame) -> float:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millrace import collector, progressive, race, state, task
+from millrace import collector, metrics, progressive, state, task
 from millrace.batch import Batch
 from millrace.clock import from_microseconds
 from millrace.dataset import Dataset
 from millrace.learner import SUSPEND_AFTER, takes_time
+from millrace.validation import scores
 from millrace.validation.questions import Questions
 
 if TYPE_CHECKING:
@@ -151,18 +152,18 @@ def judge(
             model = state.load(data)
             before = dict(waiting)
             try:
-                said += _said(model, asked, questions, steps[at:], waiting, tell)
+                said += _said(model, model, asked, questions, steps[at:], waiting, tell)
                 break
             except _Failed as error:  # it may have left the model half changed
                 model, waiting = state.load(data), before
                 upto = steps.index(~error.i, at)
-                learned = _said(model, asked, questions, steps[at:upto], waiting, tell)
+                learned = _said(model, model, asked, questions, steps[at:upto], waiting, tell)
                 said += [*learned, (error.i, waiting.pop(error.i))]
                 skipped.append((from_microseconds(int(questions.asked[error.i])), str(error)))
                 failing = 1 if learned else failing + 1
                 data, at = state.slim(model), upto + 1
         else:
-            said += _said(_Suspended(state.load(data)), asked, questions, steps[at:], waiting, tell)
+            said += _said(_Suspended(), state.load(data), asked, questions, steps[at:], waiting, tell)
     learning = perf_counter() - started - asked.seconds
     judged = _scored(dataset, questions, said)
     judged.skipped, judged.failure, judged.suspended = skipped, asked.failure, failing >= SUSPEND_AFTER
@@ -174,16 +175,14 @@ def judge(
 
 
 class _Suspended:
-    """A model that answers, and learns no more."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    """Stands in for a model that learns no more."""
 
     def learn_one(self, x: Any, y: Any) -> None:
         """Learn nothing."""
 
 
 def _said(
+    learner: Any,
     model: Any,
     asked: _Asked,
     questions: Questions,
@@ -191,12 +190,11 @@ def _said(
     waiting: dict[int, Any],
     tell: Callable[[int], None],
 ) -> list[tuple[int, Any]]:
-    """Return what was said of each question that is answered, in order of the answers."""
-    times = questions.times if takes_time(model) else []
+    """Return what the model said of each question that is answered, in order of the answers, which the learner is told."""
+    times = questions.times if takes_time(learner) else []
     said: list[tuple[int, Any]] = []
-    answers = model.model if isinstance(model, _Suspended) else model
     following = progressive.predictions(
-        model, asked.one(answers), questions.xs, questions.labels, times, steps, asked.many(answers), waiting
+        learner, asked.one(model), questions.xs, questions.labels, times, steps, asked.many(model), waiting
     )
     try:
         for one in following:
@@ -213,7 +211,7 @@ def _said(
 
 def _scored(dataset: Dataset, questions: Questions, said: list[tuple[int, Any]]) -> Judged:
     losses = np.full(len(questions.xs), math.nan)
-    metrics, empty = race.build_metrics(dataset), 0
+    built, empty = metrics.build(dataset), 0
     of, counts, labels = dataset.race_loss.of, questions.counts.tolist(), questions.labels
     for i, answer in said:
         if not counts[i]:
@@ -223,26 +221,19 @@ def _scored(dataset: Dataset, questions: Questions, said: list[tuple[int, Any]])
         if prediction in (None, {}):
             empty += 1
             continue
-        for metric in metrics:
-            race.update(metric, prediction, labels[i])
-    return Judged(losses, race.values(metrics) | _exact(dataset, metrics, questions, said), empty)
+        for metric in built:
+            metrics.update(metric, prediction, labels[i])
+    return Judged(losses, metrics.values(built) | _exact(dataset, built, questions, said), empty)
 
 
-def _exact(dataset: Dataset, metrics: list[Any], questions: Questions, said: list[tuple[int, Any]]) -> dict[str, float | None]:
+def _exact(dataset: Dataset, built: list[Any], questions: Questions, said: list[tuple[int, Any]]) -> dict[str, float | None]:
     """Return the area under the ROC curve from all predictions; River's own sees ten thresholds."""
-    if dataset.task != "binary" or "ROCAUC" not in {type(metric).__name__ for metric in metrics}:
+    if dataset.task != "binary" or "ROCAUC" not in {type(metric).__name__ for metric in built}:
         return {}
-    from scipy import stats
-
     shares = [
         (prediction.get(True, 0.0), questions.labels[i])
         for i, prediction in said
         if questions.counts[i] and isinstance(prediction, Mapping) and prediction
     ]
-    late = np.array([label for _, label in shares], bool)
-    positives = int(late.sum())
-    if not 0 < positives < late.size:
-        return {"ROCAUC (exact)": None}
-    ranks = stats.rankdata([share for share, _ in shares])
-    above = ranks[late].sum() - positives * (positives + 1) / 2
-    return {"ROCAUC (exact)": float(above / (positives * (late.size - positives)))}
+    given, positive = (np.array([pair[side] for pair in shares], kind) for side, kind in ((0, float), (1, bool)))
+    return {"ROCAUC (exact)": scores.area(given, positive)}

@@ -115,6 +115,23 @@ def _part(of: str, losses: NDArray[np.float64]) -> Part:
     return Part(of, losses.size, float(losses.mean()))
 
 
+def area(values: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """Return the area under the ROC curve (Mann and Whitney's statistic); None where one of the two classes is not there.
+
+    Examples
+    --------
+    >>> area(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
+    0.875
+    """
+    from scipy import stats
+
+    count = int(positive.sum())
+    if not 0 < count < positive.size:
+        return None
+    above = stats.rankdata(values)[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (positive.size - count)))
+
+
 def gain(losses: NDArray[np.float64], reference: NDArray[np.float64], over: str) -> Gain | None:
     """Return by how much the mean loss is lower than a reference's over the events that both have, with its 95% interval.
 

@@ -1,0 +1,51 @@
+"""How are predictions measured by River's metrics, which are shown and decide nothing?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millrace import task
+from millrace.dataset import Dataset
+from millrace.errors import DatasetError, unknown
+from millrace.loss import Prediction
+
+
+def build(dataset: Dataset) -> list[Any]:
+    """Build a dataset's metrics, fresh.
+
+    Raises
+    ------
+    DatasetError
+        When one does not exist, or does not fit the task.
+    """
+    from river import metrics as of_river
+
+    declared = dataset.metrics() if callable(dataset.metrics) else dataset.metrics
+    model = task.prior(dataset)
+    built = []
+    for metric in declared:
+        if isinstance(metric, str):
+            if metric not in of_river.__all__:
+                raise DatasetError(f"{dataset.path}: {unknown('metric', metric, of_river.__all__)}")
+            metric = getattr(of_river, metric)()
+        metric = copy.deepcopy(metric)
+        if not metric.works_with(model):
+            raise DatasetError(f"{dataset.path}: metric {type(metric).__name__} does not fit a {dataset.task} task")
+        built.append(metric)
+    return built
+
+
+def values(metrics: Sequence[Any]) -> dict[str, float | None]:
+    """Return the values of River's metrics by name; None for what is no number."""
+    found = {type(metric).__name__: metric.get() for metric in metrics}
+    return {name: float(value) if isinstance(value, int | float) else None for name, value in found.items()}
+
+
+def update(metric: Any, prediction: Prediction, label: Any) -> None:
+    """Update a metric with what it asks for: labels, or probabilities."""
+    if isinstance(prediction, Mapping):
+        metric.update(label, task.most_probable(prediction) if metric.requires_labels else prediction)
+    else:
+        metric.update(label, prediction)
