@@ -93,8 +93,10 @@ def accounts(one: Status) -> Table:
         table.add_row(name, f"{getattr(one, name):,}")
     table.add_section()
     waiting = {"examples in the log": one.examples, "events waiting for a label": one.events_waiting}
+    waiting |= {"answered events whose window is open": one.events_held} if one.events_held else {}
     waiting |= {"labels waiting for an event": one.labels_waiting, "labels that correct an earlier one": one.corrections}
     waiting |= {"labels that came after the window": one.late}
+    waiting |= {"outcomes that are final": one.outcomes}
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
     for reason, count in one.reasons.items():

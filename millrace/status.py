@@ -56,7 +56,11 @@ class ModelStatus:
 
 @dataclass
 class Status:
-    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``."""
+    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``.
+
+    ``events_waiting`` have no label, and their window is open; ``events_held`` have one, and wait for their window to close
+    (``learn="window"``). ``outcomes`` are final.
+    """
 
     dataset: str
     files: int = 0
@@ -69,10 +73,12 @@ class Status:
     nonfinite: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     events_waiting: int = 0
+    events_held: int = 0
     labels_waiting: int = 0
     backfill_waiting: int = 0
     late: int = 0
     examples: int = 0
+    outcomes: int = 0
     clock: datetime | None = None
     champion: str | None = None
     champion_since: datetime | None = None
@@ -133,10 +139,12 @@ def _count_rows(found: Status) -> None:
 def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
         found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
+        found.events_held = room.held(found.clock) if dataset.labels.policy == "window" else 0
         found.labels_waiting = room.labels_waiting()
     found.backfill_waiting = history.waiting(found.dataset)
     log = Table(found.dataset, "examples")
     found.examples, found.late = log.cursor("seq"), log.cursor("late")
+    found.outcomes = Table(found.dataset, "outcomes").cursor("number")
 
 
 def _models(dataset: Dataset) -> dict[str, ModelStatus]:
