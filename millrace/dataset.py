@@ -38,12 +38,18 @@ class Labels:
     window
         How long an event waits for its label, on the clock of the data. A label that arrives later is kept as a
         correction and not learned. None waits as long as the event's id is known (the dataset's ``id_horizon``).
+    default
+        The label of an event whose window closes without one. None: it gets none.
+    learn
+        When a label is learned: ``arrival``, ``window``, or ``provisional`` (the default at once, a contrary one later).
     id, label, time, source
         What the files call the event's id, the value, the time at which it became known, and where it came from
         (``natural`` where the column is absent, or ``human``).
     """
 
     window: timedelta | None = None
+    default: Any = None
+    learn: str | None = None
     id: str = "event_id"
     label: str = "label"
     time: str = "label_time"
@@ -89,6 +95,10 @@ class Dataset:
     features
         Polars expressions over the raw columns, ``event_id`` and ``event_time``: row by row, without state. Strings,
         booleans and numbers. A null is left out of what the models see.
+    weight
+        How much an example counts when it is learned, for models that take a weight: a Polars expression over the raw
+        columns, ``event_time`` and ``label``, row by row, such as ``pl.col("amount") / 100``; by default each counts 1. One
+        that is null, below zero or not finite counts 1, and is reported.
     models
         Functions that build a fresh model, by name.
     loss
@@ -128,6 +138,7 @@ class Dataset:
     models: Mapping[str, Callable[[], Estimator]]
     loss: str | Loss
     metrics: Sequence[Any] | Callable[[], Sequence[Any]] = ()
+    weight: pl.Expr | None = None
     every: timedelta = timedelta(hours=1)
     cadence: timedelta = timedelta(hours=1)
     labels: Labels = Labels()
@@ -157,6 +168,8 @@ class Dataset:
         for expression in self.features:
             if not isinstance(expression, pl.Expr):
                 raise DatasetError(f"features holds {expression!r}; write Polars expressions, such as pl.col({expression!r})")
+        if self.weight is not None and not isinstance(self.weight, pl.Expr):
+            raise DatasetError(f"weight is {self.weight!r}; write a Polars expression, such as pl.col('amount') / 100")
         for expectation in self.expect:
             if not isinstance(expectation, Expectation):
                 raise DatasetError(f"expect holds {expectation!r}; write expect.column_values_to_not_be_null('name')")

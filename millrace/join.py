@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import polars as pl
 
-from millrace import catalog, tables
+from millrace import catalog, tables, weights
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -27,13 +27,14 @@ _ARRIVALS_AT_ONCE = 200_000
 @dataclass
 class JoinReport:
     """What the join appended: ``examples``; labels that came ``late`` (after the window) or ``early`` (before their event's
-    time, quarantined); and the ``seq`` at which the log ends."""
+    time, quarantined); the ``seq`` at which the log ends; and ``problems`` with the examples' weights."""
 
     dataset: str
     examples: int = 0
     late: int = 0
     early: int = 0
     seq: int = 0
+    problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         said = f"{self.examples:,} new examples, the log ends at seq {self.seq:,}"
@@ -53,13 +54,14 @@ def join(name: str) -> JoinReport:
     report = JoinReport(name)
     while True:
         examples, quarantine = Table(name, "examples"), Table(name, "quarantine")
+        problems: list[str] = []
         cursor, inferred = examples.cursor("join"), Table(name, "features").cursor("infer")
         report.seq = examples.cursor("seq")
         if cursor >= inferred:
             return report
         upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
         with WaitingRoom(name) as room:
-            found, early, late, clock = _possible(dataset, room, cursor, upto)
+            found, early, late, clock = _possible(dataset, room, cursor, upto, problems)
         seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
         after = {"join": upto, "seq": report.seq + found.height, "late": examples.cursor("late") + late}
         after |= {} if clock is None else {"clock": clock}  # up to where the index of ids may forget
@@ -73,6 +75,7 @@ def join(name: str) -> JoinReport:
         report.early += early.height
         report.late += late
         report.seq += found.height
+        report.problems += problems
         if upto == inferred:
             return report
 
@@ -116,13 +119,15 @@ def again(dataset: Dataset, room: WaitingRoom, joined: int) -> Iterator[tuple[in
     seq = 0
     for after in range(0, joined, _ARRIVALS_AT_ONCE):
         upto = min(after + _ARRIVALS_AT_ONCE, joined)
-        found, *_ = _possible(dataset, room, after, upto)
+        found, *_ = _possible(dataset, room, after, upto, [])
         yield upto, found.with_columns(pl.int_range(seq + 1, seq + 1 + found.height, dtype=pl.Int64).alias("seq"))
         seq += found.height
 
 
-def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
-    """Find what the arrivals after one up to another make possible.
+def _possible(
+    dataset: Dataset, room: WaitingRoom, after: int, upto: int, problems: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
+    """Find what the arrivals after one up to another make possible; what is wrong with a weight is added to the problems.
 
     Returns
     -------
@@ -140,10 +145,10 @@ def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tup
     accepted = accepted.filter(is_new).sort("place")
     early = pairs.filter(precedes & is_new).sort("arrival")
     late = pairs.filter(~precedes & is_late & is_new).height
-    return _examples(dataset, accepted), _quarantined(early, dataset), late, clock
+    return _examples(dataset, accepted, problems), _quarantined(early, dataset), late, clock
 
 
-def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
+def _examples(dataset: Dataset, accepted: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
     of_labels, of_events = at_arrivals(accepted["arrival"]), at_arrivals(accepted["event_arrival"])
     labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=of_labels)
     x = Table(dataset.name, "features").read("arrival", "clock", "x", where=of_events)
@@ -151,7 +156,8 @@ def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
     pairs = pairs.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
     pairs = pairs.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
     at_place = pl.max_horizontal("label_clock", "clock").alias("clock")
-    return pairs.rename({"place": "arrival"}).with_columns(at_place, weight=pl.lit(1.0))
+    weight = weights.of_examples(dataset, pairs, problems)
+    return pairs.rename({"place": "arrival"}).with_columns(at_place, weight)
 
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
