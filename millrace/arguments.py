@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 NAMES = frozenset({"t", "w"})
@@ -51,7 +51,7 @@ def _passes_to(part: Any) -> Sequence[Any] | None:
 
 
 @functools.cache
-def declares(kind: type) -> frozenset[str] | None:
+def declares(kind: Hashable) -> frozenset[str] | None:
     """Return which of both a class names in the signature of ``learn_one``; None where it accepts whatever it is given."""
     method = getattr(kind, "learn_one", None)
     if method is None:

@@ -70,7 +70,7 @@ def _filters(step: Any) -> bool:
 
 
 def _passing(kind: type) -> Any:
-    _PASSING[kind.__bases__[-1]] = kind
+    _PASSING[kind.__bases__[0]] = kind
     return kind
 
 
@@ -102,30 +102,30 @@ class Pipeline(compose.Pipeline):
         return step, takes(step) if _filters(step) else accepted
 
 
-class _Union:
-    """Gives each transformer what it takes."""
+def _transformers(union: Any) -> list[Any]:
+    """List what a union gives each what it takes."""
+    return list(union.transformers.values())
 
-    transformers: dict[str, Any]
 
-    def learns_with(self) -> list[Any]:
-        """List the transformers."""
-        return list(self.transformers.values())
-
-    def learn_one(self, x: dict[Any, Any], y: Any = None, **given: Any) -> None:
-        """Update each transformer."""
-        for part in self.transformers.values():
-            answer = {"y": y} if part._supervised else {}
-            part.learn_one(x, **answer, **taken(part, given))
+def _update_each(self: Any, x: dict[Any, Any], y: Any = None, **given: Any) -> None:
+    """Update each transformer of a union."""
+    for part in self.transformers.values():
+        answer = {"y": y} if part._supervised else {}
+        part.learn_one(x, **answer, **taken(part, given))
 
 
 @_passing
-class TransformerUnion(_Union, compose.TransformerUnion):
-    """A union within something else than a pipeline."""
+class TransformerUnion(compose.TransformerUnion):
+    """A union within something else than a pipeline gives each transformer what it takes."""
+
+    learns_with, learn_one = _transformers, _update_each
 
 
 @_passing
-class TransformerProduct(_Union, compose.TransformerProduct):
-    """A product within something else than a pipeline."""
+class TransformerProduct(compose.TransformerProduct):
+    """A product within something else than a pipeline gives each transformer what it takes."""
+
+    learns_with, learn_one = _transformers, _update_each
 
 
 @_passing
@@ -141,36 +141,36 @@ class Grouper(compose.Grouper):
         self.transformers[self._get_key(x)].learn_one(x, **taken(self.transformer, given))
 
 
-class _Target:
-    """Gives its regressor what that takes."""
+def _regressor(target: Any) -> list[Any]:
+    """List the regressor that learns a transformed target."""
+    return [target.regressor]
 
-    regressor: Any
-    func: Any
-    _update: Any
 
-    def learns_with(self) -> list[Any]:
-        """List the regressor."""
-        return [self.regressor]
-
-    def learn_one(self, x: dict[Any, Any], y: Any, **given: Any) -> None:
-        """Learn the transformed target."""
-        self._update(y)
-        self.regressor.learn_one(x, self.func(y), **taken(self.regressor, given))
+def _learn_transformed(self: Any, x: dict[Any, Any], y: Any, **given: Any) -> None:
+    """Learn the transformed target."""
+    self._update(y)
+    self.regressor.learn_one(x, self.func(y), **taken(self.regressor, given))
 
 
 @_passing
-class TargetTransformRegressor(_Target, compose.TargetTransformRegressor):
-    """A regressor of a transformed target."""
+class TargetTransformRegressor(compose.TargetTransformRegressor):
+    """Gives the regressor of a transformed target what it takes."""
+
+    learns_with, learn_one = _regressor, _learn_transformed
 
 
 @_passing
-class TargetStandardScaler(_Target, preprocessing.TargetStandardScaler):
-    """A regressor of a scaled target."""
+class TargetStandardScaler(preprocessing.TargetStandardScaler):
+    """Gives the regressor of a scaled target what it takes."""
+
+    learns_with, learn_one = _regressor, _learn_transformed
 
 
 @_passing
-class TargetMinMaxScaler(_Target, preprocessing.TargetMinMaxScaler):
-    """A regressor of a scaled target."""
+class TargetMinMaxScaler(preprocessing.TargetMinMaxScaler):
+    """Gives the regressor of a scaled target what it takes."""
+
+    learns_with, learn_one = _regressor, _learn_transformed
 
 
 class _Learning:
@@ -186,47 +186,55 @@ class _Learning:
         return getattr(self._model, name)
 
 
-class _Ensemble:
-    """Gives each model what it takes."""
+def _models(ensemble: Any) -> list[Any]:
+    """List the models of an ensemble."""
+    return list(ensemble.data)
 
-    data: list[Any]
 
-    def learns_with(self) -> list[Any]:
-        """List the models."""
-        return self.data
+def _learn_each(base: Any) -> Any:
+    """Make the method by which an ensemble learns as River's does, and gives each model what it takes."""
 
-    def learn_one(self, x: dict[Any, Any], y: Any, **given: Any) -> None:
-        """Learn as River does."""
+    def learn_one(self: Any, x: dict[Any, Any], y: Any, **given: Any) -> None:
         models, self.data = self.data, [_Learning(model, given) for model in self.data]
         try:
-            super().learn_one(x, y)  # type: ignore[misc]
+            base.learn_one(self, x, y)
         finally:
             self.data = models
 
-
-@_passing
-class VotingClassifier(_Ensemble, ensemble.VotingClassifier):
-    """Classifiers that vote."""
+    return learn_one
 
 
 @_passing
-class EWARegressor(_Ensemble, ensemble.EWARegressor):
-    """Regressors weighted by their losses."""
+class VotingClassifier(ensemble.VotingClassifier):
+    """Classifiers that vote, each given what it takes."""
+
+    learns_with, learn_one = _models, _learn_each(ensemble.VotingClassifier)
 
 
 @_passing
-class BanditClassifier(_Ensemble, model_selection.BanditClassifier):
-    """Classifiers of which a bandit chooses those that learn."""
+class EWARegressor(ensemble.EWARegressor):
+    """Regressors weighted by their losses, each given what it takes."""
+
+    learns_with, learn_one = _models, _learn_each(ensemble.EWARegressor)
 
 
 @_passing
-class BanditRegressor(_Ensemble, model_selection.BanditRegressor):
-    """Regressors of which a bandit chooses those that learn."""
+class BanditClassifier(model_selection.BanditClassifier):
+    """Classifiers of which a bandit chooses those that learn, each given what it takes."""
+
+    learns_with, learn_one = _models, _learn_each(model_selection.BanditClassifier)
 
 
 @_passing
-class StackingClassifier(_Ensemble, ensemble.StackingClassifier):
-    """Classifiers, and one that learns from what they say."""
+class BanditRegressor(model_selection.BanditRegressor):
+    """Regressors of which a bandit chooses those that learn, each given what it takes."""
+
+    learns_with, learn_one = _models, _learn_each(model_selection.BanditRegressor)
+
+
+@_passing
+class StackingClassifier(ensemble.StackingClassifier):
+    """Classifiers, and one that learns from what they say, each given what it takes."""
 
     def learns_with(self) -> list[Any]:
         """List the models, and the one that learns from them."""
@@ -234,11 +242,15 @@ class StackingClassifier(_Ensemble, ensemble.StackingClassifier):
 
     def learn_one(self, x: dict[Any, Any], y: Any, **given: Any) -> None:
         """Learn as River does."""
-        meta, self.meta_classifier = self.meta_classifier, _Learning(self.meta_classifier, given)
+        meta: Any = self.meta_classifier
+        self.meta_classifier = _Learning(meta, given)
         try:
-            super().learn_one(x, y, **given)
+            _learn_stacked(self, x, y, **given)
         finally:
             self.meta_classifier = meta
+
+
+_learn_stacked = _learn_each(ensemble.StackingClassifier)
 
 
 def _resampled(base: Any, rate: str) -> Any:

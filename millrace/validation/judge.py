@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millrace import arguments, collector, metrics, progressive, state, task
-from millrace.batch import Batch
 from millrace.clock import from_microseconds
 from millrace.dataset import Dataset
 from millrace.learner import SUSPEND_AFTER
@@ -96,7 +95,7 @@ class _Asked:
 
     def many(self, model: Any) -> Callable[[list[Any]], Any] | None:
         """Return how it is asked about many at once, where that is faster."""
-        if not isinstance(model, Batch):
+        if not getattr(model, "many", False):
             return None
         ask = model.predict_many if self._kind == "regression" else model.predict_proba_many
 
