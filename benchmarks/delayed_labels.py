@@ -1,4 +1,4 @@
-"""What do the three policies make of labels whose delay depends on their value? ``python -m benchmarks.delayed_labels [--write]``.
+"""What do the policies make of labels whose delay depends on their value? ``python -m benchmarks.delayed_labels [--write]``.
 
 The clicks of ``datasets/ads.py``, twenty thousand a day: each is asked about when it comes, by the model as it then is, and
 learned when its policy says, in the order of the log. Beside what is said stands the true probability, which a simulation knows.

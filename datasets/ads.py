@@ -39,12 +39,12 @@ def clicks(a_day: int, days: int = DAYS, seed: int = 20190916) -> pl.DataFrame:
         ``event_id``, ``event_time``, the raw columns, ``label`` and ``label_time`` (null where no purchase came within
         :data:`WINDOW`), and ``truth``, the probability by which it was drawn.
     """
-    source, n = random.Random(seed), a_day * days
+    source, n = random.Random(seed), a_day * days  # noqa: S311 - a simulation, no secret
     drawn = [source.choices(list(effects), k=n) for effects in (DEVICES, PLACEMENTS, CAMPAIGNS)]
     visits = [int(source.expovariate(0.5)) for _ in range(n)]
-    truth = [probability(*click) for click in zip(*drawn, visits)]
+    truth = [probability(*click) for click in zip(*drawn, visits, strict=True)]
     delays = [source.expovariate(1.0) * DELAY if source.random() < one else None for one in truth]
-    frame = pl.DataFrame(dict(zip(["device", "placement", "campaign"], drawn)) | {"visits": visits, "truth": truth})
+    frame = pl.DataFrame(dict(zip(["device", "placement", "campaign"], drawn, strict=True)) | {"visits": visits, "truth": truth})
     number, delay = pl.int_range(n), pl.Series(delays, dtype=pl.Duration("us"))
     at = START + number * timedelta(days=1) / a_day
     bought = delay <= WINDOW  # null where nothing was ever bought

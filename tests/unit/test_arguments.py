@@ -58,6 +58,18 @@ def rest(*, weighted: bool) -> Any:
     return linear_model.LogisticRegression() if weighted else linear_model.PAClassifier()
 
 
+def within() -> Any:
+    return "inner", compose.TransformerProduct(lately(), compose.Select("a"))
+
+
+def by_class(*, weighted: bool) -> Any:
+    return multiclass.OneVsRestClassifier(rest(weighted=weighted))
+
+
+def outliers() -> Any:
+    return anomaly.QuantileFilter(anomaly.LODA(5, seed=1), 0.9)
+
+
 def pipeline() -> Any:
     return numbers() | linear_model.LogisticRegression()
 
@@ -72,14 +84,14 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "a tree": (tree.HoeffdingTreeClassifier, "w"),
     "one against the rest": (lambda: numbers() | multiclass.OneVsRestClassifier(linear_model.LogisticRegression()), "w"),
     "the same of one that takes none": (lambda: numbers() | multiclass.OneVsRestClassifier(naive_bayes.GaussianNB()), ""),
-    "a time beside one that takes none": (lambda: (numbers() + lately()) | multiclass.OneVsRestClassifier(rest(weighted=False)), "t"),
-    "a time beside a weight": (lambda: (numbers() + lately()) | multiclass.OneVsRestClassifier(rest(weighted=True)), "tw"),
-    "a union in a union": (lambda: (numbers() + ("inner", compose.TransformerUnion(lately()))) | rest(weighted=True), "tw"),
+    "a time beside one that takes none": (lambda: (numbers() + lately()) | by_class(weighted=False), "t"),
+    "a time beside a weight": (lambda: (numbers() + lately()) | by_class(weighted=True), "tw"),
+    "a union in a union": (lambda: compose.TransformerUnion(numbers(), within()) | rest(weighted=True), "tw"),
     "a pipeline that is bagged": (lambda: ensemble.BaggingClassifier(two()[0], 3, seed=1), "tw"),
     "a boosted one": (lambda: numbers() | ensemble.AdaBoostClassifier(rest(weighted=True), 3, seed=1), "w"),
     "several that vote": (lambda: ensemble.VotingClassifier(two()), "tw"),
     "several in a stack": (lambda: ensemble.StackingClassifier(two(), rest(weighted=True), include_features=False), "tw"),
-    "a filter before it": (lambda: compose.Select("a", "b") | anomaly.QuantileFilter(anomaly.LODA(5, seed=1), 0.9) | rest(weighted=True), "w"),
+    "a filter before it": (lambda: compose.Select("a", "b") | outliers() | rest(weighted=True), "w"),
     "one that is trained again": (lambda: drift.DriftRetrainingClassifier(pipeline()), "w"),
     "a forest": (lambda: forest.ARFClassifier(3, seed=1), "w"),
     "random patches": (lambda: ensemble.SRPClassifier(pipeline(), 3, seed=1), "w"),
@@ -156,7 +168,7 @@ class Witness(base.Classifier):
 @pytest.mark.parametrize(
     "around",
     [
-        lambda model: multiclass.OneVsRestClassifier(model),
+        multiclass.OneVsRestClassifier,
         lambda model: ensemble.VotingClassifier([model, naive_bayes.GaussianNB()]),
         lambda model: ensemble.StackingClassifier([naive_bayes.GaussianNB(), naive_bayes.GaussianNB()], model),
         lambda model: model_selection.BanditClassifier(
