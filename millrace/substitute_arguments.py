@@ -242,8 +242,8 @@ class StackingClassifier(ensemble.StackingClassifier):
 
     def learn_one(self, x: dict[Any, Any], y: Any, **given: Any) -> None:
         """Learn as River does."""
-        meta: Any = self.meta_classifier
-        self.meta_classifier = _Learning(meta, given)
+        meta = self.__dict__["meta_classifier"]
+        self.meta_classifier: Any = _Learning(meta, given)
         try:
             _learn_stacked(self, x, y, **given)
         finally:

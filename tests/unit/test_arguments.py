@@ -152,7 +152,7 @@ def test_a_model_learns_what_rivers_own_learns_with_a_weight() -> None:
     assert ours.predict_proba_one(x) == by_hand.predict_proba_one(x)
 
 
-class Witness(base.Classifier):
+class Witness(base.Classifier):  # type: ignore[misc]
     """Remembers what it was given."""
 
     def __init__(self) -> None:
@@ -219,7 +219,7 @@ def test_a_forest_learns_an_example_of_a_weight_so_many_times_as_often() -> None
     def weight_seen(weight: float) -> float:
         model = built(lambda: forest.ARFClassifier(10, seed=1))
         learn_until_error(model, examples(100, weigh=lambda _: weight))
-        return sum(one._train_weight_seen_by_model for one in model) / len(model)
+        return float(sum(one._train_weight_seen_by_model for one in model) / len(model))
 
     assert weight_seen(0.5) == pytest.approx(weight_seen(1.0) / 2, rel=0.1)
     assert weight_seen(3.0) == pytest.approx(weight_seen(1.0) * 3, rel=0.1)

@@ -33,7 +33,7 @@ def stream(count: int, default: bool = False, weight: float = 1.0) -> list[Examp
             waiting.append((i + 20, x))
         while waiting and waiting[0][0] <= i:
             found.append((0, f"e{i}", i * HOUR, not default, weight, waiting.pop(0)[1]))
-    return [(seq, *rest) for seq, (_, *rest) in enumerate(found, 1)]  # type: ignore[misc]
+    return [(seq, *rest) for seq, (_, *rest) in enumerate(found, 1)]
 
 
 def logistic() -> Any:
@@ -126,7 +126,7 @@ def test_each_is_one_fold_wherever_it_is_cut_and_stored(name: str) -> None:
     said, errors = task.predict(whole, "binary", xs)
     assert not any(errors)
     assert said == task.predict(parts, "binary", xs)[0] == [task.finite(task.predict(parts, "binary", [x])[0][0]) for x in xs]
-    assert all(one is None or not one or 0 <= one[True] <= 1 for one in said)  # type: ignore[index, call-overload]
+    assert all(one is None or not one or 0 <= one[True] <= 1 for one in said)  # type: ignore[index]
 
 
 def test_the_examples_own_weight_is_multiplied() -> None:
