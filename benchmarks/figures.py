@@ -162,7 +162,7 @@ def inference(repeat: int) -> list[Figure]:
             plain = [build() for build in dataset.models.values()]  # as River has them, not as Millrace makes them exact
             examples = as_examples(Table(name, "examples").read())
             for model in plain:
-                [model.learn_one(x, label) for *_, label, x in examples]
+                [model.learn_one(x, label) for *_, label, _, x in examples]
             xs = features.rows(features.compute(dataset, month))
             ours = timed(lambda: infer(name))
             bare = timed(lambda: [[model.predict_proba_one(x) for x in xs] for model in plain])

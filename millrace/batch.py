@@ -77,6 +77,7 @@ class Batch(base.Estimator):  # type: ignore[misc]
     """
 
     kind: ClassVar[str] = "d"  # of the window's answers
+    many: ClassVar[bool] = True  # it is asked about many rows at once
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Choose between the classifier and the regressor."""

@@ -123,9 +123,10 @@ def _execute(name: str, path: Path, text: str) -> ModuleType:
 
 
 def _check(dataset: Dataset, path: Path) -> None:
-    from millrace import features
+    from millrace import features, weights
 
     features.check(dataset)
+    weights.check(dataset)
     for model, build in dataset.models.items():
         if inspect.signature(build).parameters:
             raise DatasetError(f"model {model!r}: the function {build.__name__} must take no arguments")

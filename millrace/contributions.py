@@ -102,11 +102,15 @@ def contributions(model: Any, x: Mapping[str, Any]) -> Contributions:
     """
     from river import compose, preprocessing
 
+    from millrace.provisional import Corrected, FakeNegativeWeighting
+
     reached, around = dict(x), []
     while True:
         if isinstance(model, compose.Pipeline):
             reached, model = model.transform_one(reached), list(model.steps.values())[-1]
-        elif isinstance(model, (compose.TargetTransformRegressor, preprocessing.PredClipper)) or _samples(model):
+        elif isinstance(model, FakeNegativeWeighting):  # it says what the model says
+            model = model._wrapped_model
+        elif isinstance(model, (compose.TargetTransformRegressor, preprocessing.PredClipper, Corrected)) or _samples(model):
             around.append(type(model).__name__)
             model = model._wrapped_model
         else:

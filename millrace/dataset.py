@@ -134,6 +134,10 @@ class Dataset:
     features
         Polars expressions over the raw columns, ``event_id`` and ``event_time``: row by row, without state. Strings,
         booleans and numbers. A null is left out of what the models see.
+    weight
+        How much an example counts when it is learned, for models that take a weight: a Polars expression over the raw
+        columns, ``event_time`` and ``label``, row by row, such as ``pl.col("amount") / 100``; by default each counts 1. One
+        that is null, below zero or not finite counts 1, and is reported.
     models
         Functions that build a fresh model, by name.
     loss
@@ -173,6 +177,7 @@ class Dataset:
     models: Mapping[str, Callable[[], Estimator]]
     loss: str | Loss
     metrics: Sequence[Any] | Callable[[], Sequence[Any]] = ()
+    weight: pl.Expr | None = None
     every: timedelta = timedelta(hours=1)
     cadence: timedelta = timedelta(hours=1)
     labels: Labels = Labels()
@@ -202,6 +207,8 @@ class Dataset:
         for expression in self.features:
             if not isinstance(expression, pl.Expr):
                 raise DatasetError(f"features holds {expression!r}; write Polars expressions, such as pl.col({expression!r})")
+        if self.weight is not None and not isinstance(self.weight, pl.Expr):
+            raise DatasetError(f"weight is {self.weight!r}; write a Polars expression, such as pl.col('amount') / 100")
         for expectation in self.expect:
             if not isinstance(expectation, Expectation):
                 raise DatasetError(f"expect holds {expectation!r}; write expect.column_values_to_not_be_null('name')")

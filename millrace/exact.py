@@ -13,14 +13,14 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from millrace import state, substitute_draws, substitute_trees  # noqa: F401  (entered among the substitutes)
+from millrace import state, substitute_arguments, substitute_draws, substitute_trees  # noqa: F401  (among the substitutes)
 from millrace.errors import MillraceError
 from millrace.inexact import doubts as doubts
 from millrace.inexact import walk
 from millrace.substitutes import exact as exact
 
 
-def build(function: Callable[[], Any], name: str) -> Any:
+def build(function: Callable[[], Any], name: str, weighted: bool = False) -> Any:
     """Build a fresh model, and make it exact.
 
     Parameters
@@ -29,6 +29,8 @@ def build(function: Callable[[], Any], name: str) -> Any:
         Builds the model: see `check_function`.
     name
         The model's name, for messages.
+    weighted
+        Whether examples have weights, so that each part that takes one is given it.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def build(function: Callable[[], Any], name: str) -> Any:
             f"model {name!r} is built differently each time: an unseeded random generator in {path}; give it a seed"
             + (f": {type(unseeded[0]).__name__}(…, seed=1)" if unseeded else "")
         )
-    model = exact(model)
+    model = substitute_arguments.pass_on(exact(model), weighted)
     try:
         loaded = state.load(state.slim(model))
     except MillraceError:

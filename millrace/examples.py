@@ -13,8 +13,9 @@ from millrace import features
 from millrace.errors import MillraceError
 from millrace.tables import Table
 
-Example = tuple[int, str, int, Any, dict[str, Any]]
-"""``seq``, ``event_id``, ``event_time`` (in microseconds since 1970, UTC), ``label``, ``x``."""
+Example = tuple[int, str, int, Any, float, dict[str, Any]]
+"""``seq``, ``event_id``, ``event_time`` (in microseconds since 1970, UTC), ``label``, ``weight``, ``x``."""
+_COLUMNS = ("seq", "event_id", "event_time", "label", "weight", "clock", "x")
 
 
 def read(table: Table, after: int, upto: int) -> pl.DataFrame:
@@ -23,14 +24,14 @@ def read(table: Table, after: int, upto: int) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        ``seq``, ``event_id``, ``event_time``, ``label``, ``clock``, ``x``.
+        ``seq``, ``event_id``, ``event_time``, ``label``, ``weight``, ``clock``, ``x``.
 
     Raises
     ------
     MillraceError
         When one is missing, or there is one too many.
     """
-    rows = table.read("seq", "event_id", "event_time", "label", "clock", "x", where=pl.col("seq").is_between(after + 1, upto))
+    rows = table.read(*_COLUMNS, where=pl.col("seq").is_between(after + 1, upto))
     if rows.height != upto - after or rows["seq"][0] != after + 1 or rows["seq"][-1] != upto or not rows["seq"].is_unique().all():
         name = table.path.parent.name
         raise MillraceError(
@@ -44,4 +45,4 @@ def as_examples(rows: pl.DataFrame) -> list[Example]:
     """Turn rows of the log into what a model learns."""
     xs = features.rows(rows["x"].struct.unnest())
     columns = (rows[name].to_physical().to_list() for name in ("seq", "event_id", "event_time"))
-    return list(zip(*columns, rows["label"].to_list(), xs, strict=True))
+    return list(zip(*columns, rows["label"].to_list(), rows["weight"].to_list(), xs, strict=True))

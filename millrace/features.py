@@ -68,21 +68,24 @@ def of_events(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl
     problems
         Is added to.
     """
-    wanted, have = raw_schema(dataset), events["raw"].struct.fields
-    flat = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
-    there = {"event_id", "event_time", *have}
-    absent = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in wanted.items() if name not in there]
-    return _halved(dataset, flat.with_columns(absent), problems)
+    return _halved(dataset, flat(dataset, events), problems)
 
 
-def _halved(dataset: Dataset, flat: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
+def flat(dataset: Dataset, events: pl.DataFrame) -> pl.DataFrame:
+    """Spread out rows of the table ``events``: ``event_id``, ``event_time``, each raw column; null where the table has none."""
+    spread = events.select("event_id", "event_time", pl.col("raw").struct.unnest())
+    absent = {name: dtype for name, dtype in raw_schema(dataset).items() if name not in spread.columns}
+    return spread.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
+
+
+def _halved(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
     try:
-        return compute(dataset, flat)
+        return compute(dataset, events)
     except Exception as error:  # noqa: BLE001 - one row's values must not hold up the others
-        if flat.height > 1:
-            half = flat.height // 2
-            return pl.concat([_halved(dataset, flat.head(half), problems), _halved(dataset, flat.tail(-half), problems)])
-        problems.append(f"the features of event {flat['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
+        if events.height > 1:
+            half = events.height // 2
+            return pl.concat([_halved(dataset, events.head(half), problems), _halved(dataset, events.tail(-half), problems)])
+        problems.append(f"the features of event {events['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
         return pl.DataFrame({n: [None] for n in schema(dataset)}, schema=schema(dataset))
 
 
@@ -139,11 +142,11 @@ def check(dataset: Dataset) -> None:
         raise
     except Exception as error:
         columns = ", ".join(raw_schema(dataset))
-        raise DatasetError(f"features: {_first_line(error)}; the raw columns are {columns}") from error
+        raise DatasetError(f"features: {first_line(error)}; the raw columns are {columns}") from error
     for name, dtype in empty.schema.items():
         if dtype not in _SUPPORTED:
             raise DatasetError(f"feature {name!r} is {dtype}; cast it to pl.Float64, pl.String or pl.Boolean")
-    sample = _sample(dataset)
+    sample = made_up(dataset)
     try:
         whole = compute(dataset, sample)
     except DatasetError:
@@ -167,18 +170,20 @@ def _same(whole: pl.DataFrame, again: pl.DataFrame, how: str) -> None:
             )
 
 
-def _sample(dataset: Dataset, height: int = 23) -> pl.DataFrame:
+def made_up(dataset: Dataset, height: int = 23) -> pl.DataFrame:
+    """Make up events, as :func:`compute` takes them: what expressions are tried on when a dataset is loaded."""
     source = random.Random(20130101)  # noqa: S311 - a sample, no secret
     columns: dict[str, list[Any]] = {
         "event_id": [f"event-{i}" for i in range(height)],
         "event_time": [datetime(2013, 1, 1, tzinfo=UTC) + timedelta(minutes=97 * i) for i in range(height)],
     }
     for name, column in dataset.event.columns.items():
-        columns[name] = [None if column.null and i % 11 == 10 else _made_up(column, source) for i in range(height)]
+        columns[name] = [None if column.null and i % 11 == 10 else made_up_value(column, source) for i in range(height)]
     return pl.DataFrame(columns, schema=raw_schema(dataset))
 
 
-def _made_up(column: Column, source: random.Random) -> Any:
+def made_up_value(column: Column, source: random.Random) -> Any:
+    """Make up a value that a column may have."""
     if column.known:
         return source.choice(list(column.known))
     low, high = column.between or (None, None)
@@ -197,5 +202,6 @@ def _made_up(column: Column, source: random.Random) -> Any:
     return round(value) if isinstance(dtype, type) and issubclass(dtype, pl.datatypes.IntegerType) else value
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Say in a line what was raised."""
     return f"{type(error).__name__}: {error}".split("\n")[0]

@@ -10,12 +10,12 @@ never back, so the log is a function of the rows that arrived, however they were
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 import polars as pl
 
-from millrace import answers, catalog
+from millrace import answers, catalog, weights
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
@@ -28,13 +28,14 @@ _ARRIVALS_AT_ONCE = 200_000
 @dataclass
 class JoinReport:
     """What the join appended: ``examples``; labels that came ``late`` (after the window) or ``early`` (before their event's
-    time, quarantined); and the ``seq`` at which the log ends."""
+    time, quarantined); the ``seq`` at which the log ends; and ``problems`` with the examples' weights."""
 
     dataset: str
     examples: int = 0
     late: int = 0
     early: int = 0
     seq: int = 0
+    problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         said = f"{self.examples:,} new examples, the log ends at seq {self.seq:,}"
@@ -54,13 +55,14 @@ def join(name: str) -> JoinReport:
     report = JoinReport(name)
     while True:
         examples, quarantine = Table(name, "examples"), Table(name, "quarantine")
+        problems: list[str] = []
         cursor, inferred = examples.cursor("join"), Table(name, "features").cursor("infer")
         report.seq = examples.cursor("seq")
         if cursor >= inferred:
             return report
         upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
         with WaitingRoom(name) as room:
-            found, early, late, clock = _possible(dataset, room, cursor, upto)
+            found, early, late, clock = _possible(dataset, room, cursor, upto, problems)
         seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
         after = {"join": upto, "seq": report.seq + found.height, "late": examples.cursor("late") + late}
         after |= {} if clock is None else {"clock": clock}  # up to where the index of ids may forget
@@ -74,6 +76,7 @@ def join(name: str) -> JoinReport:
         report.early += early.height
         report.late += late
         report.seq += found.height
+        report.problems += problems
         if upto == inferred:
             return report
 
@@ -89,13 +92,15 @@ def again(dataset: Dataset, room: WaitingRoom, joined: int) -> Iterator[tuple[in
     seq = 0
     for after in range(0, joined, _ARRIVALS_AT_ONCE):
         upto = min(after + _ARRIVALS_AT_ONCE, joined)
-        found, *_ = _possible(dataset, room, after, upto)
+        found, *_ = _possible(dataset, room, after, upto, [])
         yield upto, found.with_columns(pl.int_range(seq + 1, seq + 1 + found.height, dtype=pl.Int64).alias("seq"))
         seq += found.height
 
 
-def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
-    """Find what the arrivals after one up to another make possible.
+def _possible(
+    dataset: Dataset, room: WaitingRoom, after: int, upto: int, problems: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame, int, int | None]:
+    """Find what the arrivals after one up to another make possible; what is wrong with a weight is added to the problems.
 
     Returns
     -------
@@ -109,7 +114,8 @@ def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tup
     early = pairs.filter(answers.EARLY & is_new).sort("label_arrival")
     late = pairs.filter(~answers.EARLY & answers.late(dataset) & is_new).height
     met = answers.first(dataset, pairs).filter(is_new).with_columns(clock=pl.max_horizontal("label_clock", "event_clock"))
-    return _examples(dataset, _learned(dataset, room, met, after, upto)), _quarantined(early, dataset), late, clock
+    learned = _learned(dataset, room, met, after, upto)
+    return _examples(dataset, learned, problems), _quarantined(early, dataset), late, clock
 
 
 def _learned(dataset: Dataset, room: WaitingRoom, met: pl.DataFrame, after: int, upto: int) -> pl.DataFrame:
@@ -135,11 +141,11 @@ def _learned(dataset: Dataset, room: WaitingRoom, met: pl.DataFrame, after: int,
     return pl.concat([defaults.select(columns), met.select(columns)]).sort("place", maintain_order=True)
 
 
-def _examples(dataset: Dataset, learned: pl.DataFrame) -> pl.DataFrame:
+def _examples(dataset: Dataset, learned: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
     x = Table(dataset.name, "features").read("arrival", "x", where=at_arrivals(learned["event_arrival"]))
     found = answers.with_labels(dataset, learned)
     found = found.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
-    return found.rename({"place": "arrival"}).with_columns(weight=pl.lit(1.0))
+    return found.rename({"place": "arrival"}).with_columns(weights.of_examples(dataset, found, problems))
 
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:

@@ -31,7 +31,7 @@ class LearnReport:
     @property
     def problems(self) -> list[str]:
         """What did not work."""
-        found = [f"{fold.model}: {fold.problem}" for fold in self.folds if fold.problem]
+        found = self.join.problems + [f"{fold.model}: {fold.problem}" for fold in self.folds if fold.problem]
         return found + (self.publish.problems if self.publish else [])
 
     def __str__(self) -> str:

@@ -9,11 +9,10 @@ never seen it::
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from millrace import state, task
+from millrace import arguments, state, task
 from millrace.clock import from_microseconds
 from millrace.examples import Example
 
@@ -121,14 +120,18 @@ class Learner:
 
 def learn_until_error(estimator: Any, examples: Sequence[Example]) -> tuple[int, str | None]:
     """Learn examples in order; return how many were learned, and the error that the next one raised, if one did."""
-    timed, at = takes_time(estimator), 0
+    names, at = arguments.takes(estimator), 0
     learn_one = estimator.learn_one
     try:
-        if timed:
-            for at, (_, _, event_time, label, x) in enumerate(examples):  # noqa: B007 - where it fails
+        if "w" in names and any(example[4] != 1.0 for example in examples):
+            for at, example in enumerate(examples):  # noqa: B007 - where it fails
+                *_, label, _, x = example
+                learn_one(x, label, **given(names, example))
+        elif "t" in names:
+            for at, (_, _, event_time, label, _, x) in enumerate(examples):  # noqa: B007 - as above
                 learn_one(x, label, t=from_microseconds(event_time))
         else:
-            for at, (_, _, _, label, x) in enumerate(examples):  # noqa: B007 - where it fails
+            for at, (_, _, _, label, _, x) in enumerate(examples):  # noqa: B007 - as above
                 learn_one(x, label)
     except MemoryError:  # the machine's failure, not the model's
         raise
@@ -137,10 +140,14 @@ def learn_until_error(estimator: Any, examples: Sequence[Example]) -> tuple[int,
     return len(examples), None
 
 
-def takes_time(estimator: Any) -> bool:
-    """Tell whether a model, or a part of it, wants the event's time with an example: takes ``t``, and makes use of it."""
-    parts = [*getattr(estimator, "steps", {}).values(), *getattr(estimator, "transformers", {}).values()]
-    if parts:
-        return any(map(takes_time, parts))
-    learn = getattr(getattr(estimator, "how", None), "update", None) or getattr(estimator, "learn_one", None)
-    return learn is not None and "t" in inspect.signature(learn).parameters
+def given(names: Collection[str], example: Example) -> dict[str, Any]:
+    """Return what of an example's time and weight a model is given; of weight 1 it is given none, so as River learns it.
+
+    Parameters
+    ----------
+    names
+        What the model takes, as :func:`millrace.arguments.takes` tells it.
+    """
+    _, _, event_time, _, weight, _ = example
+    found: dict[str, Any] = {"t": from_microseconds(event_time)} if "t" in names else {}
+    return {**found, "w": weight} if "w" in names and weight != 1.0 else found

@@ -33,7 +33,7 @@ _FINGERPRINTS: dict[tuple[str, str, str, str], str] = {}
 
 
 def build(dataset: Dataset, model: str) -> Estimator:
-    """Build a fresh model, exact.
+    """Build a fresh model, exact; where defaults are learned provisionally, with the correction around it.
 
     Raises
     ------
@@ -44,14 +44,20 @@ def build(dataset: Dataset, model: str) -> Estimator:
     """
     from millrace import exact
 
-    if model == PRIOR:
-        return task.prior(dataset)
-    if model not in dataset.models:
+    if model not in dataset.racing:
         raise unknown("model", model, dataset.racing)
+    provisional = dataset.labels.learn == "provisional"
     try:
-        estimator: Estimator = exact.build(dataset.models[model], model)
+        if model == PRIOR:
+            estimator: Estimator = task.prior(dataset)
+        else:
+            estimator = exact.build(dataset.models[model], model, weighted=provisional or dataset.weight is not None)
     except MillraceError as error:
         raise MillraceError(f"{dataset.path}: {error}") from error
+    if provisional:
+        from millrace.provisional import corrected
+
+        return corrected(estimator, bool(dataset.labels.default))
     return estimator
 
 

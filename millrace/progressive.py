@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from millrace import arguments
 from millrace.errors import MillraceError
-from millrace.learner import takes_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,6 +127,7 @@ def predictions(
     steps: Sequence[int],
     ask_many: Callable[[list[Any]], Sequence[Any]] | None = None,
     waiting: dict[int, Any] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Ask a model about examples, and let it learn them, step by step.
 
@@ -148,6 +149,8 @@ def predictions(
         How it is asked about those at once between which it learns nothing, where that is faster; else one by one.
     waiting
         What was said in earlier steps of examples whose answers come in these; it holds those that wait after them.
+    weights
+        How much each example counts, for models that take ``w``; by default each counts 1.
 
     Yields
     ------
@@ -165,7 +168,8 @@ def predictions(
     [0.5, 0.5, 0.12]
     """
     said: dict[int, Any] = {} if waiting is None else waiting
-    learn_one, pop, timed = model.learn_one, said.pop, takes_time(model)
+    learn_one, pop, names = model.learn_one, said.pop, arguments.takes(model)
+    timed, weighted = "t" in names, weights is not None and "w" in names
     for at, step in enumerate(steps):
         if step >= 0:
             if ask_many is None:
@@ -176,7 +180,9 @@ def predictions(
             continue
         i = ~step
         yield i, pop(i)
-        if timed:
+        if weighted and weights is not None and weights[i] != 1.0:
+            learn_one(xs[i], labels[i], w=weights[i], **({"t": event_times[i]} if timed else {}))
+        elif timed:
             learn_one(xs[i], labels[i], t=event_times[i])
         else:
             learn_one(xs[i], labels[i])

@@ -121,7 +121,8 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
         difference = bits.difference(recorded, again.select(recorded.columns), "seq")
         if difference:
             row, by_rule = difference.row, difference.field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
-            unless = f" (or labels.window or id_horizon was changed in {dataset.path})" if by_rule else ""
+            changed = "labels.window or id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
+            unless = f" (or {changed} was changed in {dataset.path})" if changed else ""
             proof.problem = f"seq {row['seq']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}{unless}"
             return
         proof.same = seq = last

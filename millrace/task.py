@@ -54,9 +54,7 @@ def predict(model: Any, task: str, xs: Sequence[Row]) -> tuple[list[Prediction],
         The predictions, and for each what was wrong with it (else None). A model that raises, or that answers NaN, has
         nothing to say of that event: its prediction is empty.
     """
-    from millrace.batch import Batch
-
-    if isinstance(model, Batch):  # one row alone costs a batch model milliseconds, many rows hardly more, to the same bits
+    if getattr(model, "many", False):  # one row alone costs a batch model milliseconds, many rows hardly more, to the same bits
         answers = model.predict_many(list(xs)) if task == "regression" else model.predict_proba_many(list(xs))
         return [finite(answer) for answer in answers], [None] * len(xs)
     one = model.predict_one if task == "regression" else model.predict_proba_one

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millrace import collector, metrics, progressive, state, task
-from millrace.batch import Batch
+from millrace import arguments, collector, metrics, progressive, state, task
 from millrace.clock import from_microseconds
 from millrace.dataset import Dataset
-from millrace.learner import SUSPEND_AFTER, takes_time
+from millrace.learner import SUSPEND_AFTER
 from millrace.validation import scores
 from millrace.validation.questions import Questions
 
@@ -96,7 +95,7 @@ class _Asked:
 
     def many(self, model: Any) -> Callable[[list[Any]], Any] | None:
         """Return how it is asked about many at once, where that is faster."""
-        if not isinstance(model, Batch):
+        if not getattr(model, "many", False):
             return None
         ask = model.predict_many if self._kind == "regression" else model.predict_proba_many
 
@@ -191,10 +190,12 @@ def _said(
     tell: Callable[[int], None],
 ) -> list[tuple[int, Any]]:
     """Return what the model said of each question that is answered, in order of the answers, which the learner is told."""
-    times = questions.times if takes_time(learner) else []
+    names = arguments.takes(learner)
+    times = questions.times if "t" in names else []
+    weights = questions.weights if "w" in names else None
     said: list[tuple[int, Any]] = []
     following = progressive.predictions(
-        learner, asked.one(model), questions.xs, questions.labels, times, steps, asked.many(model), waiting
+        learner, asked.one(model), questions.xs, questions.labels, times, steps, asked.many(model), waiting, weights
     )
     try:
         for one in following:

@@ -64,7 +64,7 @@ class Questions:
     counts
         Which of them count: not those that were asked before the stretch, or before what is scored of it.
     rows
-        ``x``, the logged features, and ``label``, null where there is none.
+        ``x``, the logged features, and ``label`` and ``weight``, null where there is none.
     segments
         Each one's value of a column, as text; None where no column was asked for.
     """
@@ -84,6 +84,12 @@ class Questions:
     def labels(self) -> list[Any]:
         """The labels; None where there is none."""
         return self.rows["label"].to_list()
+
+    @functools.cached_property
+    def weights(self) -> list[float] | None:
+        """How much each counts that has a label, for models that take ``w``; None where each counts 1."""
+        weights = self.rows["weight"]
+        return weights.to_list() if (weights != 1.0).any() else None
 
     @functools.cached_property
     def times(self) -> list[datetime]:
@@ -161,7 +167,7 @@ def read(
     dataset = catalog.load(name)
     length = check_delay(delay)
     before = pl.col("event_time") < stretch.end
-    columns = ("event_arrival", "event_time", "label", "label_time", "clock")
+    columns = ("event_arrival", "event_time", "label", "weight", "label_time", "clock")
     log = Table(name, "examples").read(*columns, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
     open_still = log.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
     events = _events(dataset, at, stretch, log.clear() if known is None else open_still, what_if)
@@ -180,7 +186,7 @@ def read(
         asked=asked,
         answered=answered,
         counts=asked >= microseconds(stretch.scored),
-        rows=rows.select("x", "label"),
+        rows=rows.select("x", "label", "weight"),
         segments=_segments(dataset, rows, by),
     )
 

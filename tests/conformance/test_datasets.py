@@ -41,9 +41,8 @@ def examples(dataset: Dataset) -> list[Any]:
     """The first rows of history as a log would have them."""
     rows = some(dataset).filter(pl.col("label").is_not_null())
     x = features.compute(dataset, rows)
-    return as_examples(
-        rows.select(pl.int_range(1, rows.height + 1).alias("seq"), "event_id", "event_time", "label", x.to_struct("x"))
-    )
+    columns = ("event_id", "event_time", "label", pl.lit(1.0).alias("weight"), x.to_struct("x"))
+    return as_examples(rows.select(pl.int_range(1, rows.height + 1).alias("seq"), *columns))
 
 
 def learned(dataset: Dataset, model: str, rows: list[Any]) -> Any:

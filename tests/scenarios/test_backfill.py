@@ -291,7 +291,7 @@ def test_predictions_are_the_delayed_progressive_ones(shop: Shop, hours: int) ->
     )
     rows = rows.sort("event_time", "arrival")
     steps = progressive.order(progressive.times(rows["event_time"]), progressive.times(rows["answer"]), cadence)
-    xs = [x for *_, x in as_examples(rows.select("event_id", "event_time", "label", "x").with_row_index("seq"))]
+    xs = [x for *_, x in as_examples(rows.select("event_id", "event_time", "label", "weight", "x").with_row_index("seq"))]
     for model in dataset.racing:
         here = model_at(dataset, model, 0)
         ask = here.predict_proba_one

@@ -111,7 +111,7 @@ dataset = Dataset(""",
     how = utils.TimeRolling(stats.Mean, period=timedelta(minutes=5))
     plain = feature_extraction.TargetAgg(by="country", how=how) | linear_model.LogisticRegression()
     rows = as_examples(shop.table("examples"))
-    for _, _, moment, label, x in rows:
+    for _, _, moment, label, _, x in rows:
         plain.learn_one(x, label, t=from_microseconds(moment).replace(tzinfo=None))
     here = models.build(catalog.load("shop"), "recent")
     assert learn_until_error(here, rows) == (40, None)

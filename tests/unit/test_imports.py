@@ -20,7 +20,8 @@ ALLOWED = {
 }
 HEAVY = {"river", "mlflow", "great_expectations", "pandas", "sklearn", "scipy", "matplotlib"}
 """What a module of ``millrace`` imports inside the functions that use it, but for those that are only imported to learn."""
-LEARNING = {"exact", "substitutes", "substitute_draws", "substitute_trees", "substitute_leaves", "prior", "batch"}
+LEARNING = {"exact", "substitutes", "substitute_draws", "substitute_trees", "substitute_leaves"}
+LEARNING |= {"substitute_arguments", "prior", "batch", "provisional"}
 
 
 def imports(path: Path, top_only: bool = False) -> Iterator[str]:

@@ -36,8 +36,8 @@ from river import (
 )
 
 from millrace import features, progressive, state
+from millrace.arguments import takes
 from millrace.errors import MillraceError
-from millrace.learner import takes_time
 from millrace.progressive import NEVER
 
 DATA = Path(__file__).parent.parent.parent / "datasets" / "data"
@@ -91,7 +91,7 @@ def score(model: Any, metric: Any, questions: Questions, cadence: timedelta | No
 def assert_same_as_river(build: Callable[[], Any], metric: Any, questions: Questions) -> None:
     ours, theirs = build(), build()
     found = score(ours, metric, questions)
-    given = questions.by_river(timed=takes_time(theirs))
+    given = questions.by_river(timed="t" in takes(theirs))
     assert found.get() == evaluate.progressive_val_score(model=theirs, metric=metric.clone(), **given).get()
     assert state.digest(ours) == state.digest(theirs)
 

@@ -1,0 +1,66 @@
+"""Is the simulated stream what its file says, and what do the policies make of it?"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from benchmarks import delayed_labels
+from millrace import catalog
+
+MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def ads(bundled: Path) -> Any:
+    catalog.load("ads")
+    return sys.modules[f"{catalog.PACKAGE}.ads"]
+
+
+def test_the_stream_is_the_same_each_time_and_as_described(ads: Any) -> None:
+    clicks = ads.clicks(1_500)
+    assert clicks.equals(ads.clicks(1_500))
+    assert not clicks.equals(ads.clicks(1_500, seed=1))
+    assert ads.history().equals(clicks.drop("truth"))
+    assert clicks["event_time"].is_sorted()
+    assert clicks["truth"].mean() == pytest.approx(0.009, rel=0.03)
+    bought = clicks.filter(pl.col("label").is_not_null())
+    assert bought.height / clicks.height == pytest.approx(0.009, rel=0.1)
+    assert bought["label"].all()
+    delays = bought["label_time"] - bought["event_time"]
+    assert timedelta(0) <= delays.min() <= delays.max() <= ads.WINDOW
+    mean = delays.mean()
+    assert mean / timedelta(hours=12) == pytest.approx(1, rel=0.15)
+
+
+def test_each_policy_learns_when_it_says() -> None:
+    clicks = pl.DataFrame(
+        {
+            "event_time": [MIDNIGHT + timedelta(hours=hour) for hour in (0, 1, 9, 20)],
+            "label": [None, True, None, None],
+            "label_time": [None, MIDNIGHT + timedelta(hours=4), None, None],
+        },
+        schema={"event_time": pl.Datetime("us", "UTC"), "label": pl.Boolean, "label_time": pl.Datetime("us", "UTC")},
+    )
+    made = {one: list(delayed_labels.steps(one, clicks, timedelta(hours=6))) for one in delayed_labels.POLICIES}
+    asked = [(click, None) for click in range(4)]
+    first, second, third, last = asked
+    assert made["arrival"] == [first, second, (1, True), (0, False), third, (2, False), last]
+    assert made["window"] == [first, second, (0, False), (1, True), third, (2, False), last]
+    assert made["provisional"] == [
+        first, (0, False), second, (1, False), (1, True), third, (2, False), last, (3, False),
+    ]  # fmt: skip
+
+
+def test_what_is_said_is_right_in_the_third_week_and_at_once_where_it_is_provisional(bundled: Path) -> None:
+    found = {one.policy: one for one in delayed_labels.measure(1_500)}
+    week = {policy: one.of(14, 21)[2] for policy, one in found.items()}
+    assert abs(week["window"]) < 0.2
+    assert abs(week["provisional"]) < 0.25
+    assert found["arrival"].of(1, 7)[2] > 50
+    assert abs(found["provisional"].of(4, 7)[2]) < 1
