@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from millrace import state, substitute_draws, substitute_trees  # noqa: F401  (entered among the substitutes)
+from millrace import pickles, state, substitute_draws, substitute_trees  # noqa: F401  (entered among the substitutes)
 from millrace.errors import MillraceError
 from millrace.inexact import doubts as doubts
 from millrace.inexact import walk
@@ -57,7 +57,7 @@ def build(function: Callable[[], Any], name: str) -> Any:
         )
     model = exact(model)
     try:
-        loaded = state.load(state.slim(model))
+        loaded = pickles.declare(state.slim(model))
     except MillraceError:
         raise
     except Exception as error:

@@ -111,7 +111,7 @@ def _fresh(dataset: Dataset, version: Checkpoint) -> Learner:
 
 
 def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str, make: Callable[[], Any]) -> tuple[Remade, Any]:
-    remade = Remade(how, elsewhere=_elsewhere(version.environment))
+    remade = Remade(how, elsewhere=models.elsewhere(version.environment))
     try:
         model = make()
         predictions, errors = task.predict(model, dataset.task, [x])
@@ -162,11 +162,3 @@ def _bits(value: Any) -> Any:
     if isinstance(value, list):
         return [_bits(part) for part in value]
     return value.hex() if isinstance(value, float) else value
-
-
-def _elsewhere(environment: str) -> str | None:
-    """Tell in what another environment is not this one."""
-    there, here = environment.split("; "), models.environment().split("; ")
-    changed = [part for part in there if part not in here]
-    gone = [part for part in here if part not in there]
-    return f"{', '.join(changed)}; here {', '.join(gone)}" if changed or gone else None
