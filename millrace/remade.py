@@ -85,6 +85,12 @@ def from_fold(
     how = f"folded {f'again from seq {begun[0].seq:,}' if begun else 'from nothing'} to seq {version.seq:,}"
 
     def folded() -> Any:
+        if begun:
+            with models.as_defined(dataset, version.model, version.fingerprint):
+                return learned()
+        return learned()
+
+    def learned() -> Any:
         log, at = Table(dataset.name, "examples"), begun[0].seq if begun else 0
         one = Learner(begun[1], dataset.task, begun[0].failing) if begun else _fresh(dataset, version)
         while at < version.seq and not one.suspended:
@@ -116,7 +122,7 @@ def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str
         model = make()
         predictions, errors = task.predict(model, dataset.task, [x])
     except Exception as error:  # noqa: BLE001 - a pickle of another environment or definition may raise anything at all
-        remade.difference = f"cannot be made: {_why(dataset, error)}"
+        remade.difference = f"cannot be made: {_why(error)}"
         return remade, None
     frame = pl.DataFrame([*task.to_columns(dataset, predictions).values(), pl.Series("error", errors, dtype=pl.String)])
     remade.difference = difference(stored, {"seq": version.seq, **frame.row(0, named=True)})
@@ -124,11 +130,8 @@ def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str
     return remade, model
 
 
-def _why(dataset: Dataset, error: Exception) -> str:
-    if isinstance(error, MillraceError):
-        return str(error)
-    gone = f"if it is of something that {dataset.path} no longer defines, the table definitions keeps the file's text of then"
-    return f"{type(error).__name__}: {error}; {gone}"
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
 
 
 def difference(stored: Mapping[str, Any], again: Mapping[str, Any]) -> str | None:
