@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from river import api, linear_model, proba, stats, utils
+from river import api, linear_model, metrics, misc, proba, stats, utils
 
 from millrace import batch, exact, pickles, prior, state
 from millrace.errors import MillraceError
@@ -138,7 +138,8 @@ def own() -> Iterator[Any]:
     rolling = utils.TimeRolling(stats.Mean(), period=timedelta(hours=1))
     rolling.update(1.0, t=now.replace(tzinfo=None))
     yield rolling, utils.Rolling(stats.Mean(), window_size=3), proba.Gaussian(), timedelta(1), now.date(), now.timetz()
-    yield linear_model.LogisticRegression()
+    yield metrics.Accuracy() + metrics.LogLoss(), stats.BayesianMean(0.5, 1), metrics.MultiFBeta({0: 0.5}, {0: 1.0})
+    yield utils.SortedWindow(3), misc.SDFT(3), stats.Link(stats.Shift(1), stats.Mean()), linear_model.LogisticRegression()
 
 
 def found() -> set[pickles.Pair]:
