@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -18,7 +19,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +90,50 @@ def load_all() -> tuple[list[Dataset], list[MillraceError]]:
         except MillraceError as error:
             broken.append(error)
     return datasets, broken
+
+
+def loaded() -> list[Dataset]:
+    """Return the datasets that were loaded in this process."""
+    found = [getattr(module, "dataset", None) for name, module in list(sys.modules.items()) if name.startswith(f"{PACKAGE}.")]
+    return [dataset for dataset in found if isinstance(dataset, Dataset)]
+
+
+@contextlib.contextmanager
+def as_written(name: str, path: Path, text: str) -> Iterator[Dataset]:
+    """Run another text of a dataset's file, which is code; within, pickles find the module that it makes.
+
+    The module that was there before (of the file's present text, say) is there again afterwards.
+
+    Raises
+    ------
+    DatasetError
+        When the text does not run here.
+    """
+    _package()
+    full = f"{PACKAGE}.{name}"
+    with _LOCK:
+        previous = sys.modules.get(full)
+        declared = getattr(previous, "dataset", None)
+        if isinstance(declared, Dataset) and declared.text == text:
+            yield declared
+            return
+        module = ModuleType(full)
+        module.__file__ = str(path)
+        sys.modules[full] = module
+        try:
+            try:
+                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - a dataset's file is code
+                dataset: Dataset = module.dataset
+            except Exception as error:
+                raise DatasetError(f"{path}: this text of the dataset's file does not run here: {error}") from error
+            dataset.found(name, path, text)
+            yield dataset
+        except BaseException:
+            del sys.modules[full]
+            raise
+        finally:
+            if previous is not None:
+                sys.modules[full] = previous
 
 
 def _origin(module: ModuleType) -> tuple[Path, str]:

@@ -71,7 +71,7 @@ class Checkpoint:
 
 def lineage(model: str, fingerprint: str, environment: str) -> str:
     """Return the name of a model's lineage: its definition in an environment."""
-    return f"fold/{model}/{fingerprint[:16]}-{hashlib.sha256(environment.encode()).hexdigest()[:8]}"
+    return f"fold/{model}/{fingerprint[:16]}-{_short(environment)}"
 
 
 def _of(model: str, fingerprint: str, environment: str) -> pl.Expr:
@@ -126,6 +126,37 @@ def published(table: Table, models: Sequence[str]) -> dict[str, Checkpoint]:
     return _at(table, {model: table.cursor(f"publish/{model}") - 1 for model in models}, of_the_fold, "version")
 
 
+def loadable(table: Table, models: Sequence[str], environment: str) -> dict[str, Checkpoint]:
+    """Return the newest state of each model that is a version in MLflow and was made in this environment."""
+    found = published(table, models)
+    here = {model: one for model, one in found.items() if one.environment == environment}
+    before = {model: table.cursor(_published(model, environment)) - 1 for model in found if model not in here}
+    of_here = pl.col("run_id").is_not_null() & (pl.col("environment") == environment)
+    return here | _at(table, before, pl.col("version").is_not_null() & of_here, "version")
+
+
+_VERSIONS: dict[tuple[str, int], Checkpoint] = {}
+"""Versions that were read in this process, by table: a row is never changed."""
+
+
+def of_version(dataset: str, number: int) -> Checkpoint:
+    """Return what is on record of a version.
+
+    Raises
+    ------
+    MillraceError
+        When nothing is: then it is not loaded.
+    """
+    table = Table(dataset, "checkpoints")
+    key = (table.identity, number)
+    if key not in _VERSIONS:
+        rows = table.read(where=pl.col("version") == number)
+        if not rows.height:
+            raise MillraceError(f"version {number} is not on record in {table.path}, and is not loaded; {_repair(dataset)}")
+        _VERSIONS[key] = Checkpoint(**rows.row(-1, named=True))
+    return _VERSIONS[key]
+
+
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:
     found = {model: seq for model, seq in seqs.items() if seq >= 0}
     if not found:
@@ -170,7 +201,17 @@ def publish(table: Table, new: Sequence[Checkpoint]) -> None:
         When another learner has published one of these models since the table was opened.
     """
     if new:
-        table.append(_frame(*new), {f"publish/{one.model}": one.seq + 1 for one in new})
+        cursors = {name: one.seq + 1 for one in new for name in (f"publish/{one.model}", _published(one.model, one.environment))}
+        table.append(_frame(*new), cursors)
+
+
+def _published(model: str, environment: str) -> str:
+    """Return the name under which is kept how far a model was published in an environment."""
+    return f"publish/{model}/{_short(environment)}"
+
+
+def _short(environment: str) -> str:
+    return hashlib.sha256(environment.encode()).hexdigest()[:8]
 
 
 def version_of(table: Table, stands: Checkpoint) -> int | None:
@@ -230,7 +271,7 @@ def read_state(dataset: str, sha256: str, model: str | None = None) -> bytes:
         When the file is gone or its content is another; the message names the command that builds it again.
     """
     path = _path(dataset, sha256)
-    repair = " ".join(["to build it again from the log, run: millrace replay", dataset, *([model] if model else [])])
+    repair = _repair(dataset, model)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -239,3 +280,7 @@ def read_state(dataset: str, sha256: str, model: str | None = None) -> bytes:
     if found != sha256:
         raise MillraceError(f"the state {path} was changed (its sha256 is {found}) and is not loaded; {repair}")
     return data
+
+
+def _repair(dataset: str, model: str | None = None) -> str:
+    return " ".join(["to build it again from the log, run: millrace replay", dataset, *([model] if model else [])])

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from millrace import state, substitute_arguments, substitute_draws, substitute_trees  # noqa: F401  (among the substitutes)
+from millrace import pickles, state, substitute_arguments, substitute_draws, substitute_trees  # noqa: F401  (substitutes)
 from millrace.errors import MillraceError
 from millrace.inexact import doubts as doubts
 from millrace.inexact import walk
@@ -59,7 +59,7 @@ def build(function: Callable[[], Any], name: str, weighted: bool = False) -> Any
         )
     model = substitute_arguments.pass_on(exact(model), weighted)
     try:
-        loaded = state.load(state.slim(model))
+        loaded = pickles.declare(state.slim(model))
     except MillraceError:
         raise
     except Exception as error:

@@ -2,25 +2,29 @@
 
 The flavor that River asks for (online-ml/river#1316), in the shape of MLflow's own. An artifact holds
 ``model.pkl``, and with a dataset also the text of its file: then the model takes the raw columns of events,
-and computes the features itself. Whoever can write to the store runs code where a model is loaded: both the
-pickle and the dataset's file are code.
+and computes the features itself.
+
+What an artifact holds is not trusted. Its pickle is loaded only if it names nothing but what is on the list of
+`millrace.pickles`. Its code is run only if it is known: a dataset's text if it is that of the file in ``datasets/``,
+or on record in the table ``definitions``; else, and ``code_paths`` always, by its sha256 in ``MILLRACE_TRUST``. (What
+``mlflow.pyfunc.load_model`` itself does before it comes here is MLflow's: it puts ``code_paths`` on the path, and
+imports the ``loader_module`` that an artifact names.)
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from millrace import pyfunc, requirements
-from millrace.errors import DatasetError, UsageError
+from millrace.errors import MillraceError, UsageError
 from millrace.requirements import get_default_conda_env as get_default_conda_env
 from millrace.requirements import get_default_pip_requirements as get_default_pip_requirements
 
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
 FLAVOR_NAME = "river"
 MODEL_FILE = "model.pkl"
-_EXECUTING = threading.RLock()
 
 
 def save_model(
@@ -48,6 +51,7 @@ def save_model(
     pip_requirements: Any = None,
     extra_pip_requirements: Any = None,
     metadata: dict[str, Any] | None = None,
+    extra_files: Any = None,
     dataset: Dataset | None = None,
     state: bytes | None = None,
 ) -> None:
@@ -60,14 +64,14 @@ def save_model(
     path
         The folder, which does not exist yet or is empty.
     task
-        ``binary``, ``multiclass`` or ``regression``; the dataset's where there is one, else told from the
-        model. A model that is neither a classifier nor a regressor is kept without a pyfunc.
+        ``binary``, ``multiclass``, ``regression`` or ``anomaly``; the dataset's where there is one, else told from the
+        model. One that is none of these (a transformer, a detector that scores labels) is kept without a pyfunc.
     dataset
         The dataset whose raw columns the pyfunc takes. Without one it takes the columns of the model's ``x``.
     state
         What :func:`millrace.state.slim` gave, kept byte by byte.
     conda_env, code_paths, mlflow_model, signature, input_example, pip_requirements, extra_pip_requirements,
-    metadata
+    metadata, extra_files
         As in MLflow's own flavors. Requirements are never inferred. ``signature=False`` saves none.
 
     Raises
@@ -80,7 +84,11 @@ def save_model(
     from mlflow.models.utils import _save_example
     from mlflow.utils.environment import _CONDA_ENV_FILE_NAME, _PYTHON_ENV_FILE_NAME, _validate_env_arguments
     from mlflow.utils.file_utils import get_total_file_size
-    from mlflow.utils.model_utils import _validate_and_copy_code_paths, _validate_and_prepare_target_save_path
+    from mlflow.utils.model_utils import (
+        _copy_extra_files,
+        _validate_and_copy_code_paths,
+        _validate_and_prepare_target_save_path,
+    )
 
     from millrace import state as states
 
@@ -126,7 +134,7 @@ def save_model(
             python_env=_PYTHON_ENV_FILE_NAME,
             code=code,
         )
-    kept.add_flavor(FLAVOR_NAME, **flavor)
+    kept.add_flavor(FLAVOR_NAME, **flavor, **_copy_extra_files(extra_files, str(folder)))
     kept.model_size_bytes = get_total_file_size(str(folder)) or None
     kept.save(str(folder / MLMODEL_FILE_NAME))
 
@@ -170,14 +178,36 @@ def log_model(
     return found
 
 
-def load_model(model_uri: str, dst_path: str | None = None) -> Any:
-    """Load the River model itself, from a folder, a run, or the registry (``models:/flights@champion``)."""
+def load_model(model_uri: str, dst_path: str | None = None, *, trust: Collection[str] = ()) -> Any:
+    """Load the River model itself, from a folder, a run, or the registry (``models:/flights@champion``).
+
+    Parameters
+    ----------
+    model_uri, dst_path
+        As in MLflow's own flavors.
+    trust
+        What may be loaded and run beside what is known, as in the setting ``MILLRACE_TRUST``: a pair ``"module:name"`` that the
+        pickle names, or the sha256 of code in the artifact. The message of a refusal names it.
+
+    Raises
+    ------
+    MillraceError
+        When the artifact's pickle or code is not trusted, its files are not in its folder, or it is of another River, whose
+        pickles are not compatible.
+    MlflowException
+        Where ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``.
+    """
     from mlflow.tracking.artifact_utils import _download_artifact_from_uri
     from mlflow.utils.model_utils import _add_code_from_conf_to_system_path, _get_flavor_configuration
 
-    folder = _download_artifact_from_uri(artifact_uri=model_uri, output_path=dst_path)
-    _add_code_from_conf_to_system_path(folder, _get_flavor_configuration(folder, FLAVOR_NAME))
-    return _load(Path(folder))[0]
+    folder = Path(_download_artifact_from_uri(artifact_uri=model_uri, output_path=dst_path))
+    flavor = _get_flavor_configuration(str(folder), FLAVOR_NAME)
+    if flavor.get("code"):
+        code = _within(folder, flavor["code"])
+        files = sorted(path for path in code.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        _check_trusted(code, b"".join(path.relative_to(code).as_posix().encode() + path.read_bytes() for path in files), trust)
+        _add_code_from_conf_to_system_path(str(folder), flavor)
+    return _load(folder, trust)[0]
 
 
 def _load_pyfunc(path: str) -> pyfunc.RiverModel:
@@ -186,12 +216,12 @@ def _load_pyfunc(path: str) -> pyfunc.RiverModel:
     return pyfunc.RiverModel(model, str(task), dataset)
 
 
-def _load(folder: Path) -> tuple[Any, str | None, Dataset | None]:
+def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, Dataset | None]:
     from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
     from mlflow.exceptions import MlflowException
     from mlflow.utils.model_utils import _get_flavor_configuration
 
-    from millrace import state
+    from millrace import catalog, state
 
     if not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         raise MlflowException(
@@ -199,52 +229,61 @@ def _load(folder: Path) -> tuple[Any, str | None, Dataset | None]:
             "load one; unset it where you trust whoever writes to this store"
         )
     flavor = _get_flavor_configuration(str(folder), FLAVOR_NAME)
-    kept = _registered(folder / flavor["dataset"]) if "dataset" in flavor else contextlib.nullcontext()
+    there, here = flavor.get("river_version", "?"), importlib.metadata.version("river")
+    if there.split(".")[:2] != here.split(".")[:2]:
+        raise MillraceError(
+            f"{folder} was saved with River {there}, and here is {here}: pickles of another River are not loaded in hope; "
+            f"install river=={there}, or fold the model again (a version of Millrace's own is, in the next tick)"
+        )
+    kept: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if "dataset" in flavor:
+        path = _within(folder, flavor["dataset"])
+        if not path.stem.isidentifier():
+            raise MillraceError(f"{path} is no file of a dataset, and is not run")
+        text = path.read_text(encoding="utf-8")
+        if not _known(path.stem, text):
+            _check_trusted(path, text.encode(), trust)
+        kept = catalog.as_written(path.stem, path, text)
     with kept as dataset:
-        model = state.load((folder / flavor["data"]).read_bytes())
+        model = state.load(_within(folder, flavor["data"]).read_bytes(), trust)
     return model, flavor.get("task"), dataset
 
 
-@contextlib.contextmanager
-def _registered(path: Path) -> Iterator[Dataset]:
-    """Run the dataset's text that an artifact holds; within, pickles find the module that it makes.
+def _within(folder: Path, name: str) -> Path:
+    """Return the path of an artifact's file, which is in its folder."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
+        raise MillraceError(f"the artifact {folder} names {name!r}, which is not in its folder, and is not loaded")
+    return path
 
-    A module of the same name that was there before (the file's present text, say) is there again afterwards.
-    """
-    from millrace import catalog
-    from millrace.dataset import Dataset
 
-    importlib.import_module(catalog.PACKAGE)
-    full, text = f"{catalog.PACKAGE}.{path.stem}", path.read_text(encoding="utf-8")
-    with _EXECUTING:
-        previous = sys.modules.get(full)
-        declared = getattr(previous, "dataset", None)
-        if isinstance(declared, Dataset) and declared.text == text:
-            yield declared
-            return
-        module = ModuleType(full)
-        module.__file__ = str(path)
-        sys.modules[full] = module
-        try:
-            try:
-                exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102
-                dataset = module.dataset
-            except Exception as error:
-                raise DatasetError(f"{path}: the dataset kept with the model does not run here: {error}") from error
-            dataset.found(path.stem, path, text)
-            yield dataset
-        except BaseException:
-            del sys.modules[full]
-            raise
-        finally:
-            if previous is not None:
-                sys.modules[full] = previous
+def _known(name: str, text: str) -> bool:
+    """Tell whether a text is that of the dataset's file here, or was."""
+    from millrace import catalog, models
+    from millrace.settings import settings
+
+    file = settings().datasets / f"{name}.py"
+    running = [dataset.text for dataset in catalog.loaded() if dataset.name == name]
+    return text in running or (file.is_file() and file.read_text(encoding="utf-8") == text) or models.on_record(name, text)
+
+
+def _check_trusted(path: Path, content: bytes, trust: Collection[str]) -> None:
+    from millrace.settings import settings
+
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 not in trust and sha256 not in settings().trusted:
+        raise MillraceError(
+            f"{path} is code that came with the model, and is neither that of a dataset here nor on record: it is not run; where "
+            f"you have read it, set MILLRACE_TRUST={sha256}"
+        )
 
 
 def _task_of(model: Any) -> str | None:
-    from river import base
+    from river import anomaly, base
 
     last = getattr(model, "_last_step", model)  # of a pipeline
     if isinstance(last, base.Classifier):
         return "multiclass"
+    if isinstance(last, anomaly.base.AnomalyDetector | anomaly.base.AnomalyFilter):
+        return "anomaly"
     return "regression" if isinstance(last, base.Regressor) else None

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, features, history, outbox, promotions, publish, state, tables, task
+from millrace import catalog, checkpoints, collector, features, history, models, outbox, promotions, publish, state, tables, task
+from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -73,7 +74,7 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
         return False
     upto, is_history = history.cut(dataset.name, cursor, _stretch(events, cursor, head))
     new = events.read(where=pl.col("arrival").is_between(cursor + 1, upto))
-    versions = None if is_history else orjson.dumps(_lineup(dataset) if new.height else {}).decode()
+    versions = None if is_history else orjson.dumps(_lineup(dataset, report) if new.height else {}).decode()
     x = features.in_order(features.of_events(dataset, new, report.problems), list(table.fields("x")))
     kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions, dtype=pl.String).alias("versions"))
     table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
@@ -88,16 +89,21 @@ def _stretch(table: Table, cursor: int, head: int) -> int:
     return int(arrivals[_EVENTS_AT_ONCE - 1]) if arrivals.len() > _EVENTS_AT_ONCE else head
 
 
-def _lineup(dataset: Dataset) -> dict[str, Any]:
-    """Return the versions that predict now: of each model its newest, the champion's to be served.
+def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
+    """Return the versions that predict now: of each model its newest of this environment, the champion's to be served.
 
     Before the log begins, every model gets a version at seq 0, and before the first prediction one where it stands. One that is
-    declared later joins when it has caught up.
+    declared later joins when it has caught up, and so does one whose versions were all made in another environment.
     """
-    racing = checkpoints.published(Table(dataset.name, "checkpoints"), dataset.racing)
-    if PRIOR not in racing or not Table(dataset.name, "examples").cursor("seq"):
-        publish.begin(dataset)
-        racing = checkpoints.published(Table(dataset.name, "checkpoints"), dataset.racing)
+    table, environment = Table(dataset.name, "checkpoints"), models.environment()
+    racing = checkpoints.loadable(table, dataset.racing, environment)
+    elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in racing])
+    if PRIOR not in racing or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
+        problems = publish.begin(dataset)
+        table = Table(dataset.name, "checkpoints")
+        racing = checkpoints.loadable(table, dataset.racing, environment)
+        report.problems += [problem for problem in problems if problem not in report.problems]
+        _tell_of_absent(dataset, {model: one for model, one in elsewhere.items() if model not in racing}, table, report)
     if PRIOR not in racing:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
     champion = promotions.champion(dataset.name)
@@ -106,6 +112,26 @@ def _lineup(dataset: Dataset) -> dict[str, Any]:
         "champion": champion if champion in racing else PRIOR,
         "versions": {m: [c.version, c.seq, c.sha256] for m, c in racing.items()},
     }
+
+
+def _tell_of_absent(dataset: Dataset, absent: dict[str, Checkpoint], table: Table, report: InferReport) -> None:
+    """Say of models that are being built again in this environment how far they are."""
+    head, stand = Table(dataset.name, "examples").cursor("seq"), checkpoints.newest(table, list(absent))
+    for model, one in absent.items():
+        at = stand[model].seq if stand[model].environment != one.environment else 0
+        other = models.elsewhere(one.environment)
+        said = (
+            f"model {model!r} does not predict: v{one.version} was made in another environment ({other}), and is not loaded in "
+            f"this one; it is built again from the log, now at seq {at:,} of {head:,}"
+        )
+        if said not in report.problems:
+            report.problems.append(said)
+
+
+def _of_here(dataset: Dataset, lineup: dict[str, Any]) -> bool:
+    """Tell whether the versions that are to predict can be loaded in this environment."""
+    versions = (checkpoints.of_version(dataset.name, number) for number, *_ in lineup["versions"].values())
+    return all(one.environment == models.environment() for one in versions)
 
 
 def _predict(dataset: Dataset, report: InferReport) -> bool:
@@ -122,6 +148,8 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head
     lineup = orjson.loads(rows["versions"][0])
+    if not _of_here(dataset, lineup):  # it was upgraded since these events were taken up: the versions of today predict them
+        lineup = _lineup(dataset, report)
     report.champion, report.versions = lineup["champion"], {m: number for m, (number, *_) in lineup["versions"].items()}
     xs = features.rows(rows["x"].struct.unnest())
     with WaitingRoom(dataset.name) as room:
@@ -163,17 +191,31 @@ def _said_by(
 def load(dataset: Dataset, number: int, sha256: str) -> Any:
     """Load a version for inference by the sha256 on record: the state beside the tables, or else the same from MLflow.
 
+    It finds the functions by which it was defined, also where the dataset's file has others by now.
+
     Raises
     ------
     MillraceError
-        When neither has what is on record.
+        When neither has what is on record in the table ``checkpoints``, when it names what a state may not name, or when it was
+        made in another environment: then it is never loaded in hope.
     """
+    version = checkpoints.of_version(dataset.name, number)
+    if version.sha256 != sha256:
+        raise MillraceError(f"version {number} has the sha256 {version.sha256} on record, not {sha256}, and is not loaded")
+    if other := models.elsewhere(version.environment):
+        raise MillraceError(f"version {number} was made in another environment ({other}), and is not loaded in this one")
+    data = _stored(dataset, number, sha256)
+    with models.as_defined(dataset, version.model, version.fingerprint):
+        return state.load(data)
+
+
+def _stored(dataset: Dataset, number: int, sha256: str) -> bytes:
     try:
-        return state.load(checkpoints.read_state(dataset.name, sha256))
+        return checkpoints.read_state(dataset.name, sha256)
     except MillraceError:
         from millrace.registry import Registry
 
         data = Registry(dataset).download(number)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise
-        return state.load(data)
+        return data

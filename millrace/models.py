@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import platform
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import task
+from millrace import catalog, tables, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, InexactModelWarning, MillraceError, unknown
@@ -28,6 +31,8 @@ def environment() -> str:
     return "; ".join([f"python {python}", *libraries, " ".join(platform.libc_ver()) or "libc ?", platform.machine()])
 
 
+_TEXTS: dict[tuple[str, str, str], list[str]] = {}
+"""The texts by which a model was defined, by dataset, model and fingerprint."""
 _FINGERPRINTS: dict[tuple[str, str, str, str], str] = {}
 """What was checked in this process, by table, dataset file's text, model and environment."""
 
@@ -61,13 +66,13 @@ def build(dataset: Dataset, model: str) -> Estimator:
     return estimator
 
 
-def fingerprint(dataset: Dataset, model: str, tables: str, accept: bool = False) -> str:
+def fingerprint(dataset: Dataset, model: str, identity: str, accept: bool = False) -> str:
     """Return the fingerprint of a model's definition, which is put on record at its first sight.
 
     Parameters
     ----------
-    tables
-        The identity of one of the dataset's tables: what was checked against others is checked again.
+    identity
+        Of one of the dataset's tables: what was checked against others is checked again.
     accept
         Put a definition on record that is another than the one there.
 
@@ -81,7 +86,7 @@ def fingerprint(dataset: Dataset, model: str, tables: str, accept: bool = False)
     """
     from millrace import exact
 
-    key = (tables, dataset.text, model, environment())
+    key = (identity, dataset.text, model, environment())
     if key not in _FINGERPRINTS or accept:
         estimator = build(dataset, model)
         found, doubts = exact.fingerprint(estimator, None), exact.doubts(estimator)
@@ -97,10 +102,10 @@ def _register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str],
         table = Table(dataset.name, "definitions")
         number = table.cursor(f"define/{model}")
         recorded = _recorded(table, model)
-        if recorded == fingerprint:
+        if recorded == fingerprint and dataset.text in texts(dataset.name, model, fingerprint):
             return
-        if recorded and not accept:
-            raise _otherwise(dataset, model, fingerprint, recorded)
+        if recorded not in (None, fingerprint) and not accept:
+            raise _otherwise(dataset, model, fingerprint, str(recorded))
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "doubts": doubts}
         frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"doubts": pl.List(pl.String)})
         try:
@@ -139,6 +144,57 @@ def _otherwise(dataset: Dataset, model: str, found: str, recorded: str) -> Millr
         f"{recorded[:12]}); give the new definition a name of its own, or put the old one back, or build the model again from "
         f"the log: millrace replay {dataset.name} {model}"
     )
+
+
+def texts(name: str, model: str, fingerprint: str) -> list[str]:
+    """Return the texts of the dataset's file by which a model was defined so, in the order in which they were first seen."""
+    same = (pl.col("model") == model) & (pl.col("fingerprint") == fingerprint)
+    return list(dict.fromkeys(Table(name, "definitions").read("text", where=same)["text"]))
+
+
+def on_record(name: str, text: str) -> bool:
+    """Tell whether a model was ever built here from this text of a dataset's file."""
+    return tables.created(name) and bool(Table(name, "definitions").read("at", where=pl.col("text") == text).height)
+
+
+@contextlib.contextmanager
+def as_defined(dataset: Dataset, model: str, fingerprint: str) -> Iterator[None]:
+    """Let pickles find the functions by which a model was defined, where the dataset's file has others by now.
+
+    Raises
+    ------
+    MillraceError
+        When the text of then is not on record, or does not run any more.
+    """
+    key = (dataset.name, model, fingerprint)
+    known = _TEXTS.get(key, [])
+    if dataset.text not in known:
+        known = _TEXTS[key] = texts(*key)
+    if dataset.text in known or _is_defined_so(dataset, model, fingerprint):
+        yield
+        return
+    if not known:
+        raise MillraceError(f"the definition {fingerprint[:12]} of model {model!r} is not on record: its states are not loaded")
+    with catalog.as_written(dataset.name, Path(f"{dataset.path} (as on record)"), known[-1]):
+        yield
+
+
+def _is_defined_so(dataset: Dataset, model: str, fingerprint: str) -> bool:
+    """Tell whether the dataset's file as it is defines a model so; if it does, it is known in this process from then on."""
+    from millrace import exact
+
+    if model not in dataset.racing or exact.fingerprint(build(dataset, model), None) != fingerprint:
+        return False
+    _TEXTS.setdefault((dataset.name, model, fingerprint), []).append(dataset.text)
+    return True
+
+
+def elsewhere(other: str) -> str | None:
+    """Tell in what another environment is not this one; None where it is."""
+    there, here = other.split("; "), environment().split("; ")
+    changed = [part for part in there if part not in here]
+    gone = [part for part in here if part not in there]
+    return f"{', '.join(changed)}; here {', '.join(gone)}" if changed or gone else None
 
 
 def doubts(name: str) -> dict[str, list[str]]:

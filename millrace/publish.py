@@ -40,8 +40,15 @@ class PublishReport:
         return "; ".join([f"published {said}" if said else "nothing to publish", *self.problems])
 
 
-def begin(dataset: Dataset) -> None:
-    """Give every model a version at seq 0, if it has none.
+def begin(dataset: Dataset) -> list[str]:
+    """Give every model a version that can be loaded in this environment, if it has none: at seq 0, or where its fold has come.
+
+    The base rate comes to the head of the log, so that there is something to serve; of the others each comes as far as in a tick.
+
+    Returns
+    -------
+    list of str
+        What went wrong with a model, which holds up no other.
 
     Raises
     ------
@@ -49,14 +56,14 @@ def begin(dataset: Dataset) -> None:
         When MLflow cannot be reached: there is nothing to predict with yet.
     """
     table = Table(dataset.name, "checkpoints")
-    published = checkpoints.published(table, dataset.racing)
+    published = checkpoints.loadable(table, dataset.racing, models.environment())
     waiting = [model for model in dataset.racing if model not in published]
-    for model in waiting:
-        fold_alone(dataset.name, model)
+    folds = [fold_alone(dataset.name, model, new=None if model == PRIOR else 0) for model in waiting]
     if waiting:
         report = publish(dataset.name)
         if PRIOR in waiting and PRIOR not in report.versions and report.problems:
             raise RegistryError("; ".join(report.problems))
+    return [f"{one.model}: {one.problem}" for one in folds if one.problem]
 
 
 def publish(name: str, again: Sequence[str] = ()) -> PublishReport:

@@ -32,7 +32,7 @@ class RiverModel:
     river_model
         The model.
     task
-        ``binary``, ``multiclass`` or ``regression``.
+        ``binary``, ``multiclass``, ``regression`` or ``anomaly``.
     dataset
         The dataset whose raw columns are taken; None takes the columns of the model's ``x``.
     """
@@ -62,7 +62,8 @@ class RiverModel:
         -------
         DataFrame
             ``prediction`` and, for a classification, a column ``proba_<class>`` for each class, with the
-            input's index. Null where the model has nothing to say.
+            input's index. Null where the model has nothing to say. Of anomalies ``prediction`` is the score, beside it
+            ``anomaly`` where the model has a threshold.
 
         Raises
         ------
@@ -72,13 +73,17 @@ class RiverModel:
         import pandas as pd
 
         frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(model_input)
-        predictions, errors = tasks.predict(self.river_model, self.task, self._rows(frame))
+        ask = _scored if self.task == "anomaly" else tasks.predict
+        predictions, errors = ask(self.river_model, self.task, self._rows(frame))
         failed = [(place, error) for place, error in enumerate(errors) if error is not None]
         if failed:
             place, error = failed[0]
             _LOG.warning("%d of %d rows have no prediction; row %d: %s", len(failed), len(frame), place, error)
         found: dict[str, list[Any]] = {"prediction": [tasks.most_probable(p) for p in predictions]}
-        if self.task != "regression" and (params or {}).get("proba", True):
+        classify = getattr(getattr(self.river_model, "_last_step", self.river_model), "classify", None)
+        if self.task == "anomaly" and classify:
+            found["anomaly"] = [None if score is None else bool(classify(score)) for score in predictions]
+        if self.task in ("binary", "multiclass") and (params or {}).get("proba", True):
             answers: list[Any] = [p or {} for p in predictions]
             classes = dict.fromkeys(label for answer in answers for label in answer)
             known = [False, True] if self.task == "binary" else sorted(classes, key=str)
@@ -93,6 +98,20 @@ class RiverModel:
             return features.rows(features.compute(self.dataset, _typed(self.dataset, frame)))
         records: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
         return [{name: value for name, value in record.items() if value is not None} for record in records]
+
+
+def _scored(model: Any, task: str, xs: list[dict[str, Any]]) -> tuple[list[Any], list[str | None]]:
+    """Ask a detector of anomalies; as :func:`millrace.task.predict`."""
+    scores: list[Any] = []
+    errors: list[str | None] = []
+    for x in xs:
+        try:
+            score, error = model.score_one(x), None
+        except Exception as failure:  # noqa: BLE001 - whatever a model raises, the other rows are answered
+            score, error = None, f"{type(failure).__name__}: {failure}"
+        scores.append(score)
+        errors.append(error)
+    return scores, errors
 
 
 def _columns(dataset: Dataset) -> dict[str, Column]:

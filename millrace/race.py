@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, history, metrics, promotions, task
+from millrace import catalog, checkpoints, collector, history, metrics, promotions, state, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
@@ -167,7 +167,7 @@ def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
         return Race()
     sha256 = standings.read("sha256", "at", where=pl.col("seq") == cursor).sort("at")["sha256"]
     try:
-        race: Race = pickle.loads(checkpoints.read_state(dataset.name, sha256[-1]))
+        race: Race = state.load(checkpoints.read_state(dataset.name, sha256[-1]))
         return race
     except (MillraceError, IndexError) as error:
         why = (

@@ -85,6 +85,12 @@ def from_fold(
     how = f"folded {f'again from seq {begun[0].seq:,}' if begun else 'from nothing'} to seq {version.seq:,}"
 
     def folded() -> Any:
+        if begun:
+            with models.as_defined(dataset, version.model, version.fingerprint):
+                return learned()
+        return learned()
+
+    def learned() -> Any:
         log, at = Table(dataset.name, "examples"), begun[0].seq if begun else 0
         one = Learner(begun[1], dataset.task, begun[0].failing) if begun else _fresh(dataset, version)
         while at < version.seq and not one.suspended:
@@ -111,12 +117,12 @@ def _fresh(dataset: Dataset, version: Checkpoint) -> Learner:
 
 
 def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str, make: Callable[[], Any]) -> tuple[Remade, Any]:
-    remade = Remade(how, elsewhere=_elsewhere(version.environment))
+    remade = Remade(how, elsewhere=models.elsewhere(version.environment))
     try:
         model = make()
         predictions, errors = task.predict(model, dataset.task, [x])
     except Exception as error:  # noqa: BLE001 - a pickle of another environment or definition may raise anything at all
-        remade.difference = f"cannot be made: {_why(dataset, error)}"
+        remade.difference = f"cannot be made: {_why(error)}"
         return remade, None
     frame = pl.DataFrame([*task.to_columns(dataset, predictions).values(), pl.Series("error", errors, dtype=pl.String)])
     remade.difference = difference(stored, {"seq": version.seq, **frame.row(0, named=True)})
@@ -124,11 +130,8 @@ def _remade(dataset: Dataset, stored: Row, x: Row, version: Checkpoint, how: str
     return remade, model
 
 
-def _why(dataset: Dataset, error: Exception) -> str:
-    if isinstance(error, MillraceError):
-        return str(error)
-    gone = f"if it is of something that {dataset.path} no longer defines, the table definitions keeps the file's text of then"
-    return f"{type(error).__name__}: {error}; {gone}"
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, MillraceError) else f"{type(error).__name__}: {error}"
 
 
 def difference(stored: Mapping[str, Any], again: Mapping[str, Any]) -> str | None:
@@ -162,11 +165,3 @@ def _bits(value: Any) -> Any:
     if isinstance(value, list):
         return [_bits(part) for part in value]
     return value.hex() if isinstance(value, float) else value
-
-
-def _elsewhere(environment: str) -> str | None:
-    """Tell in what another environment is not this one."""
-    there, here = environment.split("; "), models.environment().split("; ")
-    changed = [part for part in there if part not in here]
-    gone = [part for part in here if part not in there]
-    return f"{', '.join(changed)}; here {', '.join(gone)}" if changed or gone else None

@@ -47,6 +47,9 @@ class Settings:
         What can be made again at any time: the index of ids, downloaded versions. Never the truth.
     namespace
         A prefix of every name in MLflow and Prefect, where these are shared.
+    trust
+        What may be loaded or run of an artifact beside what is known, separated by commas: a pickle's ``module:name``, or the
+        sha256 of code that it holds.
     """
 
     landing: Path = Path("landing")
@@ -55,11 +58,17 @@ class Settings:
     datasets: Path = Path("datasets")
     cache: Path = Path(".cache")
     namespace: str = ""
+    trust: str = ""
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI, MLflow's own variable."""
         return os.environ["MLFLOW_TRACKING_URI"]
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """What is in ``trust``, one by one."""
+        return frozenset(word.strip() for word in self.trust.split(",") if word.strip())
 
     def shared_name(self, name: str) -> str:
         """Return the name that a thing has in MLflow and Prefect."""
@@ -83,5 +92,5 @@ def settings() -> Settings:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)
             raise UsageError(f"unknown setting {variable}; did you mean {near[0]}? available: {', '.join(sorted(known))}")
         name = known[variable]
-        found[name] = value if name == "namespace" else Path(value)
+        found[name] = value if name in ("namespace", "trust") else Path(value)
     return Settings(**found)

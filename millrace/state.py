@@ -14,10 +14,10 @@ import pickle
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from millrace import collector, parts
+from millrace import collector, parts, pickles
 from millrace.canonical import encode
 from millrace.errors import MillraceError
 from millrace.source import name
@@ -101,10 +101,16 @@ def slim(model: object) -> bytes:
     return _deeply(_pickle, model)
 
 
-def load(data: bytes) -> Any:
-    """Load what `slim` has written. Pickles run code: check where the bytes come from first."""
+def load(data: bytes, trust: Collection[str] = ()) -> Any:
+    """Load what `slim` has written.
+
+    Raises
+    ------
+    MillraceError
+        When it names what a state may not name (see :func:`millrace.pickles.loads`, also for ``trust``), or is broken.
+    """
     with collector.paused():
-        return pickle.loads(data)
+        return pickles.loads(data, trust)
 
 
 class _Generator(random.Random):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -379,6 +380,7 @@ def test_a_version_goes_on_with_the_features_and_functions_that_it_was_made_with
     kept: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = loaded(kept).predict(events(distance=[700.0]))
+    monkeypatch.setenv("MILLRACE_TRUST", hashlib.sha256(FLIGHTS.encode()).hexdigest())
     changed = FLIGHTS.replace("value / 2", "value / 4").replace('pl.col("distance") / 3', 'pl.col("distance") / 5')
     (datasets / "flights.py").write_text(changed)
     try:
@@ -400,6 +402,7 @@ def test_it_loads_in_another_process_elsewhere_without_the_datasets_folder(kept:
         "PYTHONPATH": str(Path(flavor.__file__).parents[1]),
         "PATH": "/usr/bin:/bin",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MILLRACE_TRUST": hashlib.sha256(FLIGHTS.encode()).hexdigest(),
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],

@@ -1,0 +1,171 @@
+"""Which functions and classes stand in the states of what River, scikit-learn and Millrace can learn?
+
+``python -m tests.conformance.globals --write`` makes ``millrace/globals.txt`` of them, beside those that it lists already of
+Millrace's own: the list of what a pickle may name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import sys
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from river import api, linear_model, metrics, misc, proba, stats, utils
+
+from millrace import batch, exact, pickles, prior, state
+from millrace.errors import MillraceError
+from tests.conformance import estimators
+
+COMMAND = "python -m tests.conformance.globals --write"
+HEAD = f"""# What the pickle of a state may name: a module, and the functions and classes that it defines.
+# Made by {COMMAND}; each is reviewed when it is added: it must neither hand out attributes,
+# nor import, nor evaluate, nor open anything.
+"""
+NO_MODELS = {"base", "datasets", "evaluate", "stream", "synth"}
+"""River's modules whose classes read files and networks, or stand in no model."""
+REFUSED = {("builtins", "getattr")}
+LEARNED = 200
+TEXTS = ["a b", "b c d", "a d"] * 20
+STATES_OF_OUR_OWN = {
+    "millrace.state": ["_generator"],
+    "millrace.race": ["Race", "_Racer", "_Pair"],
+}
+
+
+def supervised(name: str, kind: Any) -> Iterator[Any]:
+    """What learns one label, or stands before it: fresh, and after it has learned some and all of the examples."""
+    for make in estimators.makes(name, kind):
+        try:
+            builds = estimators.builds(make, 1)
+        except RuntimeError:  # it needs a later Python
+            continue
+        for build, words in itertools.product(builds, (False, True)):
+            for encoded in (False, True) if words else (False,):
+                whole = (lambda build=build: estimators.encoder() | build()) if encoded else build
+                yield from learned(lambda whole=whole: exact.build(estimators.named(whole), "model"), words)
+                yield from learned(whole, words)  # as another user of River keeps it in MLflow
+
+
+def learned(build: Any, words: bool) -> Iterator[Any]:
+    """A model when it is fresh, and when it has learned some and all of the examples, if it can."""
+    with contextlib.suppress(Exception):  # whatever a class says to what it does not take
+        model = build()
+        yield model
+        for place, (x, y) in enumerate(estimators.rows(estimators.task_of(model), words)[:LEARNED]):
+            model.learn_one(x, y)
+            if place in (LEARNED // 3, LEARNED - 1):
+                yield model
+
+
+def other(kind: Any) -> Iterator[Any]:
+    """What else a model may hold, or a race: detectors, clusters, metrics, statistics, optimizers."""
+    given: list[Any] = [{}]
+    with contextlib.suppress(Exception):
+        given = list(kind._unit_test_params())
+    for parameters in [*given, {"window_size": 5}, {"window_size": 5, "q": 0.5}, {"beta": 0.5}, {"lag": 2}, {"lr": 0.1}]:
+        with contextlib.suppress(Exception):
+            made = kind(**parameters)
+            yield made
+            for x, y in estimators.rows("regression", False)[:200]:
+                _teach(made, x, y)
+            yield made
+
+
+def _teach(made: Any, x: dict[str, Any], y: float) -> None:
+    for call in (
+        lambda: made.learn_one(x, y), lambda: made.learn_one(x, y > 0), lambda: made.learn_one(x),
+        lambda: made.update(y > 0, {True: 0.6, False: 0.4}), lambda: made.update(y, 1.1 * y),
+        lambda: made.update(y > 0, y > 0.5), lambda: made.update(y), lambda: made.update(x),
+        lambda: made.learn_one(y), lambda: made.learn_one("user", "item", y), lambda: made.step({"a": 1.0}, {"a": y}),
+    ):  # fmt: skip
+        try:
+            call()
+        except Exception:  # noqa: BLE001 – then it takes something else
+            continue
+        return
+
+
+def sklearn_fitted() -> Iterator[Any]:
+    """All estimators of scikit-learn, as its own tests make them, fitted on what they take."""
+    import numpy as np
+    from sklearn.utils import all_estimators
+    from sklearn.utils._test_common.instance_generator import _construct_instances
+
+    draw = np.random.default_rng(1)
+    numbers = draw.random((60, 4))
+    score = numbers.sum(axis=1)
+    words = np.array(["low", "mid", "high"])[(score * 3 / 4.001).astype(int)]
+    inputs = [(numbers, score > 2), (numbers, words), (numbers, score), (TEXTS, score > 2), (words,), (numbers @ numbers.T,)]
+    inputs += [([{"a": 1.0, "b": "c"}] * 60,), (numbers, np.stack([score, score], axis=1)), ([["a"], ["b"]] * 30,)]
+    for _, kind in all_estimators():
+        made: list[Any] = []
+        with contextlib.suppress(Exception):
+            made += itertools.islice(_construct_instances(kind), 4)
+        with contextlib.suppress(Exception):
+            made.append(kind())
+        for estimator in made:
+            yield estimator
+            fits = 0
+            for given in inputs:
+                with contextlib.suppress(Exception):
+                    fits += bool(estimator.fit(*given))
+                    yield estimator
+                if fits == 2:
+                    break
+
+
+def own() -> Iterator[Any]:
+    """Millrace's own models, and what is filled with times."""
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for estimator, answer in ((LogisticRegression(), lambda hour: hour % 2 == 0), (LinearRegression(), float)):
+        for last in (10, timedelta(days=2)):
+            model = batch.Batch(estimator, last=last, every=timedelta(hours=6))
+            for hour in range(30):
+                model.learn_one({"hour": float(hour), "word": "a", "no": None}, answer(hour), t=now + timedelta(hours=hour))
+            yield model
+    for kind in (prior.PriorClassifier, prior.PriorRegressor):
+        model = kind()
+        yield model
+        model.learn_one({}, 1)
+        yield model
+    rolling = utils.TimeRolling(stats.Mean(), period=timedelta(hours=1))
+    rolling.update(1.0, t=now.replace(tzinfo=None))
+    yield rolling, utils.Rolling(stats.Mean(), window_size=3), proba.Gaussian(), timedelta(1), now.date(), now.timetz()
+    yield metrics.Accuracy() + metrics.LogLoss(), stats.BayesianMean(0.5, 1), metrics.MultiFBeta({0: 0.5}, {0: 1.0})
+    yield utils.SortedWindow(3), misc.SDFT(3), stats.Link(stats.Shift(1), stats.Mean()), linear_model.LogisticRegression()
+
+
+def found() -> set[pickles.Pair]:
+    """All pairs that stand in any of these."""
+    walk = estimators.walk()
+    models = [own(), itertools.chain.from_iterable(supervised(*item) for item in walk.items()), sklearn_fitted()]
+    for module in sorted(set(dir(api)) - NO_MODELS):
+        for name, kind in inspect.getmembers(getattr(api, module), inspect.isclass):
+            if f"{module}.{name}" not in walk and kind.__module__.startswith("river.") and not inspect.isabstract(kind):
+                models.append(other(kind))
+    pairs = set[pickles.Pair]()
+    for model in itertools.chain.from_iterable(models):
+        with contextlib.suppress(MillraceError, TypeError, AttributeError, ValueError, NotImplementedError):
+            pairs |= pickles.named(state.slim(model))
+    pairs |= {(module, name) for module, names in STATES_OF_OUR_OWN.items() for name in names}
+    return {pair for pair in pairs if not pair[0].startswith("tests.")} - REFUSED
+
+
+def text(pairs: set[pickles.Pair]) -> str:
+    """Write the list: a module a line."""
+    by_module = itertools.groupby(sorted(pairs), key=lambda pair: pair[0])
+    return HEAD + "".join(f"{module}: {' '.join(name for _, name in some)}\n" for module, some in by_module)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(f"usage: {COMMAND}")
+    warnings.simplefilter("ignore")
+    pickles.LIST.write_text(text(found()))
