@@ -51,9 +51,15 @@ def compute(dataset: Dataset, events: pl.DataFrame) -> pl.DataFrame:
     if x.height != padded.height:
         raise DatasetError(
             f"features give {x.height} rows for {padded.height} events; a feature is computed row by row, without means, "
-            "ranks or shifts (what depends on other events belongs in the model)"
+            "ranks or shifts (what depends on earlier events is declared in memory=)"
         )
     return x.head(events.height).select(_normal(name, dtype) for name, dtype in x.schema.items())
+
+
+def expressions(dataset: Dataset) -> dict[str, pl.Expr]:
+    """Return by feature the expression that computes it; one expression may compute several."""
+    empty = pl.LazyFrame(schema=raw_schema(dataset))
+    return {name: one for one in dataset.features for name in empty.select(one).collect_schema().names()}
 
 
 def of_events(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
@@ -83,7 +89,7 @@ def _halved(dataset: Dataset, flat: pl.DataFrame, problems: list[str]) -> pl.Dat
             half = flat.height // 2
             return pl.concat([_halved(dataset, flat.head(half), problems), _halved(dataset, flat.tail(-half), problems)])
         problems.append(f"the features of event {flat['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
-        return pl.DataFrame({n: [None] for n in schema(dataset)}, schema=schema(dataset))
+        return pl.DataFrame({n: [None] for n in of_rows(dataset)}, schema=of_rows(dataset))
 
 
 def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -98,9 +104,16 @@ def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
     return column
 
 
-def schema(dataset: Dataset) -> dict[str, pl.DataType]:
-    """Return the features' names and types, in the order of the dataset's file."""
+def of_rows(dataset: Dataset) -> dict[str, pl.DataType]:
+    """Return the names and types of the features that are computed row by row, in the order of the dataset's file."""
     return dict(compute(dataset, pl.DataFrame(schema=raw_schema(dataset))).schema)
+
+
+def schema(dataset: Dataset) -> dict[str, pl.DataType]:
+    """Return the names and types of all features: in the order of the dataset's file, and those of memory after them."""
+    from millrace import recall
+
+    return of_rows(dataset) | (recall.of(dataset).schema if dataset.remembers else {})
 
 
 def rows(x: pl.DataFrame) -> list[dict[str, Any]]:
@@ -143,31 +156,32 @@ def check(dataset: Dataset) -> None:
     for name, dtype in empty.schema.items():
         if dtype not in _SUPPORTED:
             raise DatasetError(f"feature {name!r} is {dtype}; cast it to pl.Float64, pl.String or pl.Boolean")
-    sample = _sample(dataset)
+    made_up = sample(dataset)
     try:
-        whole = compute(dataset, sample)
+        whole = compute(dataset, made_up)
     except DatasetError:
         raise
     except Exception:  # noqa: BLE001 - made-up values may be outside what an expression can read; real ones are checked live
         return
     for size in (1, 2, 7):
-        parts = [compute(dataset, sample.slice(start, size)) for start in range(0, sample.height, size)]
+        parts = [compute(dataset, made_up.slice(start, size)) for start in range(0, made_up.height, size)]
         _same(whole, pl.concat(parts), f"in batches of {size}")
-    order = list(range(sample.height))
+    order = list(range(made_up.height))
     random.Random(7).shuffle(order)  # noqa: S311 - an order, no secret
-    _same(whole[order], compute(dataset, sample[order]), "in another order")
+    _same(whole[order], compute(dataset, made_up[order]), "in another order")
 
 
 def _same(whole: pl.DataFrame, again: pl.DataFrame, how: str) -> None:
     for name in whole.columns:
         if not whole[name].equals(again[name], null_equal=True):
             raise DatasetError(
-                f"feature {name!r} is not computed row by row: {how} it is another; what depends on other events "
-                "belongs in the model"
+                f"feature {name!r} is not computed row by row: {how} it is another; what depends on earlier "
+                "events is declared in memory="
             )
 
 
-def _sample(dataset: Dataset, height: int = 23) -> pl.DataFrame:
+def sample(dataset: Dataset, height: int = 23) -> pl.DataFrame:
+    """Make some events up, always the same: what features are computed from."""
     source = random.Random(20130101)  # noqa: S311 - a sample, no secret
     columns: dict[str, list[Any]] = {
         "event_id": [f"event-{i}" for i in range(height)],

@@ -50,7 +50,7 @@ _KEYS = {
     "definitions": "at",
     "promotions": "number",
 }
-_LAYOUT = "3"
+_LAYOUT = "4"
 """Grows when a table gets a column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
@@ -84,7 +84,9 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "arrival": whole, "event_id": text, "label": label, "label_time": time, "label_source": text,
             "correction": flag, "clock": time, "file": whole, "line": whole,
         },
-        "features": {"arrival": whole, "event_id": text, "event_time": time, "clock": time, "versions": text, "x": x},
+        "features": {
+            "arrival": whole, "event_id": text, "event_time": time, "clock": time, "versions": text, "memory": text, "x": x,
+        },
         "predictions": {
             "arrival": whole, "event_id": text, "event_time": time, "model": text, "version": whole, "seq": whole,
             "served": flag, "origin": text, "answered": flag, "at": time, **task.columns(dataset), "error": text,
