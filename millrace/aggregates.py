@@ -180,15 +180,12 @@ class _Total:
         self.n, self.total = n, total
 
     def update(self, x: float) -> None:
-        """Add a value."""
         self.total += x
 
     def revert(self, x: float) -> None:
-        """Take a value away."""
         self.total -= x
 
     def get(self) -> float | None:
-        """Return the sum."""
         return self.total
 
 
@@ -198,17 +195,14 @@ class _Mean(_Total):
     __slots__ = ()
 
     def update(self, x: float) -> None:
-        """Add a value."""
         self.n += 1
         self.total += (x - self.total) / self.n
 
     def revert(self, x: float) -> None:
-        """Take a value away."""
         self.n -= 1
         self.total -= (x - self.total) / self.n
 
     def get(self) -> float | None:
-        """Return the mean."""
         return self.total if self.n else None
 
 
@@ -218,12 +212,10 @@ class _High(_Total):
     __slots__ = ()
 
     def update(self, x: float) -> None:
-        """Add a value."""
         if not self.n or x > self.total:
             self.n, self.total = 1, float(x)
 
     def get(self) -> float | None:
-        """Return the largest value."""
         return self.total if self.n else None
 
 
@@ -233,7 +225,6 @@ class _Low(_High):
     __slots__ = ()
 
     def update(self, x: float) -> None:
-        """Add a value."""
         if not self.n or x < self.total:
             self.n, self.total = 1, float(x)
 

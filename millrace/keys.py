@@ -57,7 +57,7 @@ class Keys:
     def fold(self, events: pl.DataFrame, x: pl.DataFrame, problems: list[str] | None) -> pl.DataFrame:
         """Say of each event what is known before it (or with it), and remember it; as :meth:`Remembered.fold`."""
         times, clocks = (events[name].to_physical().to_list() for name in ("event_time", "clock"))
-        values, said = _Values(events, x), dict[str, list[Any]]()
+        values, said = Values(events, x), dict[str, list[Any]]()
         self.late = sum(time < clock for time, clock in zip(times, clocks, strict=True))
         self.clock = max(clocks, default=0)
         null = [False] * len(times)
@@ -72,7 +72,7 @@ class Keys:
         return pl.DataFrame([_column(name, dtype, said[name]) for name, dtype in self._recall.schema.items()])
 
     def _fold_group(
-        self, part: int, group: Sequence[Aggregate], keys: Sequence[tuple[Any, ...]], values: _Values, times: list[int],
+        self, part: int, group: Sequence[Aggregate], keys: Sequence[tuple[Any, ...]], values: Values, times: list[int],
         clocks: list[int],
     ) -> dict[str, list[Any]]:  # fmt: skip
         statistics = [aggregates.of(one, self._recall.memory.itself) for one in group]
@@ -145,8 +145,14 @@ def _loaded(statistics: Sequence[Statistic], data: bytes) -> tuple[int | None, l
     return mark, [one.loaded(was) for one, was in zip(statistics, stored, strict=True)]
 
 
-class _Values:
-    """The columns of a stretch as lists: a feature, or else the raw column of that name."""
+class Values:
+    """The columns of some events as lists: a feature, or else the raw column of that name.
+
+    Parameters
+    ----------
+    events, x
+        The events, with their raw columns in ``raw``, and their features.
+    """
 
     def __init__(self, events: pl.DataFrame, x: pl.DataFrame) -> None:
         self._raw, self._x = events["raw"].struct.unnest(), x

@@ -18,6 +18,7 @@ from millrace.errors import DatasetError, UsageError
 
 NAME = "memory"
 """The name under which its definition and its checkpoints are on record."""
+_AGG = "river.feature_extraction.agg"
 _KINDS = {
     "count": "number of events",
     "total": "total",
@@ -198,4 +199,5 @@ def _check_part(part: Any) -> None:
 
 def is_agg(part: Any) -> bool:
     """Tell whether this is River's ``Agg`` itself (``TargetAgg`` learns from labels), without importing River."""
-    return type(part).__module__ == "river.feature_extraction.agg" and type(part).__name__ == "Agg"
+    bases = {f"{one.__module__}.{one.__name__}" for one in type(part).__mro__}
+    return f"{_AGG}.Agg" in bases and f"{_AGG}.TargetAgg" not in bases

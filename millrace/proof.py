@@ -16,7 +16,21 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, checkpoints, collector, evidence, examples, fold, history, join, models, parallel, state
+from millrace import (
+    bits,
+    catalog,
+    checkpoints,
+    collector,
+    evidence,
+    examples,
+    fold,
+    history,
+    join,
+    models,
+    parallel,
+    recalled,
+    state,
+)
 from millrace.backfill import differing
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
@@ -80,6 +94,8 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
     ]
     report = VerifyReport(name, doubts)
     with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        if dataset.remembers and model is None:
+            report.proofs.append(evidence.proof("memory of features", recalled.prove, dataset, tell))
         report.proofs.append(evidence.proof("examples", _log, dataset, room, tell))
         learned = Table(name, "examples").cursor("seq") * len(wanted)
         report.proofs += parallel.each(_folded, [(name, one, every) for one in wanted], learned, tell)

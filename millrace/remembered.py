@@ -42,9 +42,8 @@ _FORGET = "DELETE FROM key WHERE (part, key) IN (SELECT part, key FROM key WHERE
 _AT_ONCE = 500
 """Keys in one question; SQLite's older limit is 999."""
 EVENTS_AT_ONCE = 20_000
-_WORTH_KEEPING = 50_000
-"""Events after which a checkpoint is worth its writing; as many as there are keys, at least, so that the cost of an event
-does not grow with them."""
+WORTH_KEEPING = 50_000
+"""Arrivals after which a checkpoint is worth its writing."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class Remembered:
         found = self._connection.execute("SELECT * FROM stands").fetchone()
         return Stands(*found) if found else Stands()
 
-    def follow(self, progress: Progress | None = None) -> int:
+    def follow(self, progress: Progress | None = None, anew: bool = False) -> int:
         """Remember what the table ``features`` has and memory has not; return how many events these were.
 
         The definition of memory is put on record at its first sight.
@@ -149,12 +148,14 @@ class Remembered:
         ----------
         progress
             Is told how far it has come, in arrivals.
+        anew
+            Begin with nothing, whatever is known.
         """
         table, events, count = Table(self._dataset.name, "features"), Table(self._dataset.name, "events"), 0
         upto, at = table.cursor("infer"), self._stands()
-        if (at.tables, at.definition) != (table.identity, self.recall.fingerprint) or at.arrival > upto:
+        if anew or not self._follows(at, table):
             models.register(self._dataset, NAME, self.recall.fingerprint, [], accept=True)
-            self._begin(table.identity, upto)
+            self._begin(table.identity, 0 if anew else upto)
         while (after := self._stands().arrival) < upto:
             last = min(after + EVENTS_AT_ONCE, upto)
             new = events.read(where=pl.col("arrival").is_between(after + 1, last))
@@ -164,6 +165,10 @@ class Remembered:
             if progress:
                 progress(NAME, last, upto)
         return count
+
+    def _follows(self, at: Stands, table: Table) -> bool:
+        """Tell whether it is of this table, by the present definition."""
+        return (at.tables, at.definition) == (table.identity, self.recall.fingerprint) and at.arrival <= table.cursor("infer")
 
     def _begin(self, identity: str, upto: int) -> None:
         """Begin anew: from the newest checkpoint that can be read, or from nothing."""
@@ -257,10 +262,17 @@ class Remembered:
                 )
             )  # fmt: skip
 
-    def checkpoint(self, always: bool = False) -> bool:
-        """Write a checkpoint beside the tables, if it is worth it; tell whether it was written."""
+    def checkpoint(self, worth: int = WORTH_KEEPING) -> bool:
+        """Write a checkpoint beside the tables, if it is worth it; tell whether it was written.
+
+        Parameters
+        ----------
+        worth
+            It is after so many arrivals since the last; and after as many as there are keys, so that the cost of an event does
+            not grow with them.
+        """
         at = self._stands()
-        if at.arrival - at.kept < (1 if always else max(_WORTH_KEEPING, at.keys)):
+        if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
             return False
         self._connection.execute("BEGIN")
         try:

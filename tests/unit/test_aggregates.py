@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import statistics
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,12 +21,10 @@ _ROWS = st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(-4, 4).ma
 _PERIOD = timedelta(microseconds=10)
 
 
-def _run(rows: list[tuple[int, float | None]]) -> list[tuple[int, int, int | None, Any]]:
+def _run(rows: Sequence[tuple[int, float | None]]) -> list[tuple[int, int, int | None, Any]]:
     """Add to each event the largest time up to it, and before it."""
     times = [time for time, _ in rows]
-    return [
-        (time, max(times[: i + 1]), max(times[:i], default=None), value) for i, (time, value) in enumerate(rows)
-    ]
+    return [(time, max(times[: i + 1]), max(times[:i], default=None), value) for i, (time, value) in enumerate(rows)]
 
 
 def _plainly(one: Aggregate, held: list[tuple[int, float]]) -> float | None:
