@@ -1,7 +1,8 @@
 """Online machine learning in production, the batch way.
 
 The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
-``expect``), and for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
+``expect``; ``Memory``, ``count``, ``since``, ``mean``, ``total``, ``low``, ``high``, ``distinct``, ``last_value``), and
+for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
 ``backfill``, ``replay``, ``verify``, ``validate``, ``explain``). Everything is imported when it is first used:
 ``import millrace`` is cheap.
 """
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
     from millrace.infer import infer as infer
     from millrace.ingest import ingest as ingest
     from millrace.learn import learn as learn
+    from millrace.memory import Memory as Memory
+    from millrace.memory import count as count
+    from millrace.memory import distinct as distinct
+    from millrace.memory import high as high
+    from millrace.memory import last_value as last_value
+    from millrace.memory import low as low
+    from millrace.memory import mean as mean
+    from millrace.memory import since as since
+    from millrace.memory import total as total
     from millrace.new import new as new
     from millrace.proof import verify as verify
     from millrace.replay import replay as replay
@@ -53,19 +63,28 @@ _HOMES = {
     "Column": "millrace.schema",
     "Dataset": "millrace.dataset",
     "Labels": "millrace.dataset",
+    "Memory": "millrace.memory",
     "MillraceError": "millrace.errors",
     "Race": "millrace.dataset",
     "Schema": "millrace.schema",
     "backfill": "millrace.backfill",
+    "count": "millrace.memory",
+    "distinct": "millrace.memory",
     "explain": "millrace.explain",
     "feed": "millrace.feed",
+    "high": "millrace.memory",
     "infer": "millrace.infer",
     "ingest": "millrace.ingest",
+    "last_value": "millrace.memory",
     "learn": "millrace.learn",
+    "low": "millrace.memory",
+    "mean": "millrace.memory",
     "new": "millrace.new",
     "replay": "millrace.replay",
     "run": "millrace.run",
+    "since": "millrace.memory",
     "status": "millrace.status",
+    "total": "millrace.memory",
     "validate": "millrace.validate",
     "verify": "millrace.proof",
 }

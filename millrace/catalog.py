@@ -172,6 +172,10 @@ def _check(dataset: Dataset, path: Path) -> None:
 
     features.check(dataset)
     weights.check(dataset)
+    if dataset.remembers:
+        from millrace import recall
+
+        recall.check(dataset)
     for model, build in dataset.models.items():
         if inspect.signature(build).parameters:
             raise DatasetError(f"model {model!r}: the function {build.__name__} must take no arguments")

@@ -20,6 +20,7 @@ from millrace.clock import parse_duration
 from millrace.errors import DatasetError, UsageError, unknown
 from millrace.expect import Expectation
 from millrace.loss import Loss
+from millrace.memory import NAME, Memory
 from millrace.schema import Column, Dtype, Schema
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ class Dataset:
         How often a model is published, on the clock of the data.
     labels, race
         How labels arrive, and when a shadow becomes champion.
+    memory
+        Features that depend on earlier events: a list such as ``[count().by("origin").last("1h")]``, or a
+        :class:`~millrace.memory.Memory` of it with its options.
     expect
         Great Expectations' expectations of the raw columns, by name (:mod:`millrace.expect`).
     history
@@ -182,6 +186,7 @@ class Dataset:
     cadence: timedelta = timedelta(hours=1)
     labels: Labels = Labels()
     race: Race = Race()
+    memory: Memory | Sequence[Any] = ()
     expect: Sequence[Expectation] = ()
     history: str | Path | Callable[[], pl.DataFrame] | None = None
     settle: timedelta | None = None
@@ -196,6 +201,7 @@ class Dataset:
             raise DatasetError(f"task: {unknown('task', self.task, TASKS)}")
         object.__setattr__(self, "label", Column.of(self.label))
         object.__setattr__(self, "loss", Loss.of_task(self.loss, self.task))
+        object.__setattr__(self, "memory", Memory.of(self.memory))
         self._check_label()
         self._check_models()
         for name in ("every", "cadence"):
@@ -254,8 +260,8 @@ class Dataset:
         for name, build in self.models.items():
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
                 raise DatasetError(f"model {name!r}: a name is of lowercase letters, digits, - and _, and begins with a letter")
-            if name in (PRIOR, "champion", "latest") or re.fullmatch(r"v\d+", name):
-                raise DatasetError(f"model {name!r}: the name is taken (prior, champion, latest, v1 …); choose another")
+            if name in (PRIOR, NAME, "champion", "latest") or re.fullmatch(r"v\d+", name):
+                raise DatasetError(f"model {name!r}: the name is taken (prior, memory, champion, latest, v1 …); choose another")
             if not callable(build) or not inspect.isfunction(build) or build.__name__ == "<lambda>":
                 raise DatasetError(f"model {name!r}: {build!r} is not a function of this file that builds a fresh model")
 
@@ -269,6 +275,12 @@ class Dataset:
         """What a label may be."""
         assert isinstance(self.label, Column)
         return self.label
+
+    @property
+    def remembers(self) -> Memory:
+        """The memory; it is false where none is declared."""
+        assert isinstance(self.memory, Memory)
+        return self.memory
 
     @property
     def race_loss(self) -> Loss:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from millrace import catalog, checkpoints, features, models, remade, tables, task
+from millrace import catalog, checkpoints, features, models, recalled, remade, tables, task
 from millrace.checkpoints import Checkpoint
 from millrace.clock import from_microseconds, write_duration, write_moment
 from millrace.contributions import contributions, plain
@@ -129,12 +129,13 @@ def _predictions(
     dataset: Dataset, found: Explanation, example: Row | None, from_nothing: bool, progress: Progress | None
 ) -> None:
     here = pl.col("arrival") == found.arrival
-    logged = Table(dataset.name, "features").read("x", where=here)
+    logged = Table(dataset.name, "features").read("memory", "x", where=here)
     if not logged.height:
         found.notes.append(f"not predicted yet; run: millrace infer {dataset.name}")
         return
     x = features.rows(logged["x"].struct.unnest())[0]
     found.features = x
+    recalled.explain(dataset, found, logged["memory"][0], x, progress)
     stored = Table(dataset.name, "predictions").read(where=here)
     if not stored.height:
         found.notes.append(f"no model has predicted it yet; what to do is told by: millrace status {dataset.name}")

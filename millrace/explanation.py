@@ -105,6 +105,21 @@ class PredictionRow:
 
 
 @dataclass(frozen=True)
+class MemoryRow:
+    """What memory said of the event: a feature's ``name``, its ``value`` as it was logged, its ``definition`` in words, and the
+    same made again from the events before it."""
+
+    name: str
+    value: Any
+    definition: str
+    remade: Remade
+
+    def __str__(self) -> str:
+        value = "null" if self.value is None else f"{self.value:.6g}" if isinstance(self.value, float) else repr(self.value)
+        return f"{self.name} {value}: {self.definition}; {self.remade}"
+
+
+@dataclass(frozen=True)
 class Learned:
     """What a model made of the event's example.
 
@@ -136,6 +151,8 @@ class Explanation:
     ----------
     raw, features
         Its raw columns as they are stored, and its features as the models saw them (None before they are computed).
+    memory
+        Those of the features that depend on earlier events.
     labels, quarantined
         In order of arrival.
     seq, learned
@@ -155,6 +172,7 @@ class Explanation:
     came: Came
     raw: dict[str, Any]
     features: dict[str, Any] | None = None
+    memory: list[MemoryRow] = field(default_factory=list)
     predictions: list[PredictionRow] = field(default_factory=list)
     labels: list[LabelRow] = field(default_factory=list)
     quarantined: list[RejectedRow] = field(default_factory=list)
@@ -172,6 +190,7 @@ class Explanation:
         ]
         if self.features is not None:
             said.append(f"  features: {listed(self.features)}")
+        said += [f"  memory: {one}" for one in self.memory]
         said += [*map(str, self.predictions), *map(str, self.labels), *map(str, self.quarantined)]
         if self.seq is not None:
             said.append(f"example at seq {self.seq:,} of the log")

@@ -51,9 +51,15 @@ def compute(dataset: Dataset, events: pl.DataFrame) -> pl.DataFrame:
     if x.height != padded.height:
         raise DatasetError(
             f"features give {x.height} rows for {padded.height} events; a feature is computed row by row, without means, "
-            "ranks or shifts (what depends on other events belongs in the model)"
+            "ranks or shifts (what depends on earlier events is declared in memory=)"
         )
     return x.head(events.height).select(_normal(name, dtype) for name, dtype in x.schema.items())
+
+
+def expressions(dataset: Dataset) -> dict[str, pl.Expr]:
+    """Return by feature the expression that computes it; one expression may compute several."""
+    empty = pl.LazyFrame(schema=raw_schema(dataset))
+    return {name: one for one in dataset.features for name in empty.select(one).collect_schema().names()}
 
 
 def of_events(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
@@ -86,7 +92,7 @@ def _halved(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.D
             half = events.height // 2
             return pl.concat([_halved(dataset, events.head(half), problems), _halved(dataset, events.tail(-half), problems)])
         problems.append(f"the features of event {events['event_id'][0]!r} cannot be computed: {str(error).splitlines()[0]}")
-        return pl.DataFrame({n: [None] for n in schema(dataset)}, schema=schema(dataset))
+        return pl.DataFrame({n: [None] for n in of_rows(dataset)}, schema=of_rows(dataset))
 
 
 def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -101,9 +107,16 @@ def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
     return column
 
 
-def schema(dataset: Dataset) -> dict[str, pl.DataType]:
-    """Return the features' names and types, in the order of the dataset's file."""
+def of_rows(dataset: Dataset) -> dict[str, pl.DataType]:
+    """Return the names and types of the features that are computed row by row, in the order of the dataset's file."""
     return dict(compute(dataset, pl.DataFrame(schema=raw_schema(dataset))).schema)
+
+
+def schema(dataset: Dataset) -> dict[str, pl.DataType]:
+    """Return the names and types of all features: in the order of the dataset's file, and those of memory after them."""
+    from millrace import recall
+
+    return of_rows(dataset) | (recall.of(dataset).schema if dataset.remembers else {})
 
 
 def rows(x: pl.DataFrame) -> list[dict[str, Any]]:
@@ -165,8 +178,8 @@ def _same(whole: pl.DataFrame, again: pl.DataFrame, how: str) -> None:
     for name in whole.columns:
         if not whole[name].equals(again[name], null_equal=True):
             raise DatasetError(
-                f"feature {name!r} is not computed row by row: {how} it is another; what depends on other events "
-                "belongs in the model"
+                f"feature {name!r} is not computed row by row: {how} it is another; what depends on earlier "
+                "events is declared in memory="
             )
 
 

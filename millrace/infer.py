@@ -8,6 +8,7 @@ were brought in as history features are logged, and no version predicts.
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
+from millrace.remembered import Remembered
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -27,20 +29,32 @@ _EVENTS_AT_ONCE = 20_000
 
 @dataclass
 class InferReport:
-    """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and whose were served."""
+    """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and whose were served.
+
+    Where the dataset has a memory: of the new events how many were ``late`` (their time before the data's clock) and how many
+    have ``nulls`` for a key; how many stored ones were ``refolded``, since memory's definition is new or its file was gone.
+    """
 
     dataset: str
     events: int = 0
     champion: str = PRIOR
     versions: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    nulls: int = 0
+    refolded: int = 0
     files: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         if not self.events:
-            return "; ".join(["no new events", *self.problems])
+            return "; ".join(["no new events", *self._remembered(), *self.problems])
         said = f"{self.events:,} events by {len(self.versions)} models, served: {self.champion} v{self.versions[self.champion]}"
-        return "; ".join([said, *self.problems])
+        return "; ".join([said, *self._remembered(), *self.problems])
+
+    def _remembered(self) -> list[str]:
+        said = [f"memory was made again of {self.refolded:,} stored events"] if self.refolded else []
+        said += [f"{self.late:,} events came late, and were remembered then"] if self.late else []
+        return said + ([f"{self.nulls:,} events have a key of memory that is null"] if self.nulls else [])
 
 
 def infer(name: str) -> InferReport:
@@ -75,9 +89,19 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
     upto, is_history = history.cut(dataset.name, cursor, _stretch(events, cursor, head))
     new = events.read(where=pl.col("arrival").is_between(cursor + 1, upto))
     versions = None if is_history else orjson.dumps(_lineup(dataset, report) if new.height else {}).decode()
-    x = features.in_order(features.of_events(dataset, new, report.problems), list(table.fields("x")))
+    x = features.of_events(dataset, new, report.problems)
     kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions, dtype=pl.String).alias("versions"))
-    table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
+    with Remembered(dataset) if dataset.remembers else nullcontext() as memory:
+        if memory:
+            report.refolded += memory.follow()
+            x = x.hstack(memory.fold(new, x, report.problems))
+        definition = pl.lit(memory.recall.fingerprint if memory else None, dtype=pl.String).alias("memory")
+        logged = features.in_order(x, list(table.fields("x"))).to_struct("x")
+        table.append(kept.with_columns(definition, logged), {"infer": upto})
+        if memory:
+            report.late, report.nulls = report.late + memory.late, report.nulls + memory.nulls
+            memory.keep(upto)
+            memory.checkpoint()
     return upto < head
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, landing, orphans, tables
+from millrace import catalog, landing, memory, orphans, tables
 from millrace.clock import now
 from millrace.errors import MillraceError, RegistryError
+from millrace.remembered import Remembered
 from millrace.tables import Table
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ keeps a narrow range of ``arrival`` or ``seq``."""
 _ROWS_IN_GROUP = 20_000
 """A large file is read in part, by the statistics of its groups of rows."""
 _ATTEMPTS = 5
+_WORTH_REMEMBERING = 1_000
+"""So many arrivals since its last checkpoint make another of memory worth it; a tick waits for more."""
 
 
 @dataclass
@@ -116,6 +119,9 @@ def maintain(name: str, keep: timedelta = KEEP_FILES) -> MaintainReport:
     with tables.lock(name):
         for table in tables.NAMES:
             report.tables.append(_maintain_table(name, table))
+        if dataset.remembers:
+            with Remembered(dataset) as remembered:
+                remembered.checkpoint(worth=_WORTH_REMEMBERING)
         _remove_states(report)
         _remove_files(report, keep)
         try:
@@ -217,12 +223,15 @@ def _remove_states(report: MaintainReport) -> None:
 def _needed_states(name: str) -> set[str]:
     """Return the sha256 of each state to keep. Versions that are yet to predict are among those published."""
     rows = Table(name, "checkpoints").read("model", "fingerprint", "environment", "seq", "sha256", "version", "at")
+    remembered, rows = rows.filter(model=memory.NAME), rows.filter(pl.col("model") != memory.NAME)  # large, and followed quickly
     lineage = ("model", "fingerprint", "environment")
     by_time, by_seq = rows.sort("at"), rows.sort("seq", "at")
     scores, young = Table(name, "standings").read("sha256", "seq", "at").sort("seq", "at"), pl.col("at") >= now() - RETENTION
     kept = [
         scores.tail(1),
         scores.filter(young),
+        remembered.sort("seq", "at").tail(1),
+        remembered.filter(young),
         rows.filter(young),
         rows.filter(pl.col("version").is_not_null()),
         by_seq.unique(lineage, keep="last"),

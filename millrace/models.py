@@ -92,12 +92,13 @@ def fingerprint(dataset: Dataset, model: str, identity: str, accept: bool = Fals
         found, doubts = exact.fingerprint(estimator, None), exact.doubts(estimator)
         for doubt in doubts:
             warnings.warn(f"{dataset.path}: model {model!r} is not exact: {doubt}", InexactModelWarning, stacklevel=2)
-        _register(dataset, model, found, doubts, accept)
+        register(dataset, model, found, doubts, accept)
         _FINGERPRINTS[key] = found
     return _FINGERPRINTS[key]
 
 
-def _register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], accept: bool) -> None:
+def register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], accept: bool) -> None:
+    """Put a definition on record, of a model or of memory; refuse another than the one there, unless it is accepted."""
     while True:
         table = Table(dataset.name, "definitions")
         number = table.cursor(f"define/{model}")

@@ -29,6 +29,7 @@ from millrace import (
     models,
     outcomes,
     parallel,
+    recalled,
     state,
 )
 from millrace.backfill import differing
@@ -94,6 +95,8 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
     ]
     report = VerifyReport(name, doubts)
     with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        if dataset.remembers and model is None:
+            report.proofs.append(evidence.proof("memory of features", recalled.prove, dataset, tell))
         report.proofs.append(evidence.proof("examples", _log, dataset, room, tell))
         report.proofs.append(evidence.proof("outcomes", _outcomes, dataset, room, tell))
         learned = Table(name, "examples").cursor("seq") * len(wanted)

@@ -54,7 +54,8 @@ class RiverModel:
         model_input
             With a dataset ``event_time`` (aware, or text with its zone), the raw columns and, where a feature
             needs it, ``event_id``, checked and cast as by ingestion; a column that may be null may be left
-            out. Without a dataset the model's ``x``. Null and NaN are left out of what the model sees.
+            out; columns of memory must be there, as a tick logs
+            them. Without a dataset the model's ``x``. Null and NaN are left out of what the model sees.
         params
             ``{"proba": False}`` leaves the probabilities out; the default gives them.
 
@@ -95,7 +96,10 @@ class RiverModel:
         from millrace import features
 
         if self.dataset is not None:
-            return features.rows(features.compute(self.dataset, _typed(self.dataset, frame)))
+            remembered = list(_remembered(self.dataset))
+            _check_remembered(self.dataset, [name for name in remembered if name not in frame])
+            typed = _typed(self.dataset, frame)
+            return features.rows(features.compute(self.dataset, typed).hstack(typed.select(remembered)))
         records: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
         return [{name: value for name, value in record.items() if value is not None} for record in records]
 
@@ -119,7 +123,27 @@ def _columns(dataset: Dataset) -> dict[str, Column]:
         "event_id": Column(pl.String),
         "event_time": Column(pl.Datetime, null=False),
         **dataset.event.columns,
+        **_remembered(dataset),
     }
+
+
+def _remembered(dataset: Dataset) -> dict[str, Column]:
+    """Return the columns of memory, which are given: a model does not know what happened before."""
+    from millrace import recall
+
+    return {name: Column(dtype) for name, dtype in recall.of(dataset).schema.items()} if dataset.remembers else {}
+
+
+def _check_remembered(dataset: Dataset, absent: list[str]) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    if absent:
+        raise MlflowException(
+            f"{', '.join(map(repr, absent))} must be among the columns: memory depends on earlier events, which a model does not "
+            f"know; what a tick logs of an event of {dataset.name!r} is in the column x of the table features",
+            error_code=INVALID_PARAMETER_VALUE,
+        )
 
 
 def types(dataset: Dataset) -> dict[str, str]:
@@ -141,11 +165,12 @@ def signature(model: Any, task: str | None, dataset: Dataset | None, example: An
         # MLflow refuses whole numbers for a double, nulls for a long and aware times for a datetime, and
         # makes False of a null in a boolean column. So what is not text goes through, and is cast by the
         # rules of ingestion.
+        remembered = _remembered(dataset)
         inputs: list[Any] = [
             ColSpec(
                 DataType.string if column.dtype == pl.String and name != "event_id" else AnyType(),
                 name,
-                required=name == "event_time" or not column.null,
+                required=name == "event_time" or name in remembered or not column.null,
             )
             for name, column in _columns(dataset).items()
         ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from millrace import asof, catalog, checkpoints, fold, mend, models, parallel, publish, race, tables
+from millrace import asof, catalog, checkpoints, fold, mend, models, parallel, publish, race, recalled, tables
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError, unknown
 from millrace.fold import FoldReport
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 @dataclass
 class ReplayReport:
     """What was built again: a fold a model; ``same`` tells whether its digest is the one that was on record at its seq
-    (None where there was none). ``mended`` examples were missing in the log, and ``outcomes``, and are back."""
+    (None where there was none). ``mended`` examples were missing in the log, and ``outcomes``, and are back; memory was made again
+    of so many ``remembered`` events (None where there is no memory)."""
 
     dataset: str
     mended: int = 0
     outcomes: int = 0
+    remembered: int | None = None
     folds: list[FoldReport] = field(default_factory=list)
     same: dict[str, bool | None] = field(default_factory=dict)
     publish: PublishReport | None = None
@@ -47,6 +49,7 @@ class ReplayReport:
         says = {True: "the digest that was on record", False: "another digest than was on record", None: "a new lineage"}
         missing = {"examples were missing in the log": self.mended, "outcomes were missing": self.outcomes}
         said = [f"{count:,} {what}, and are back" for what, count in missing.items() if count]
+        said += [f"memory was made again of {self.remembered:,} events"] if self.remembered is not None else []
         said += [f"{one}; {says[self.same.get(one.model)]}" for one in self.folds]
         return "\n".join([*said, *([str(self.publish)] if self.publish else [])])
 
@@ -92,8 +95,10 @@ def replay(
         if model is None:
             raise UsageError(f"to={to!r} returns one model: name it, such as replay({name!r}, 'prior', to={to!r})")
         return asof.model_at(catalog.load(name), model, to, progress)
-    _, wanted = chosen(name, model)
+    dataset, wanted = chosen(name, model)
     report = ReplayReport(name, *mend.mend(name))
+    if model is None and dataset.remembers:
+        report.remembered = recalled.rebuild(dataset, progress)
     learned = Table(name, "examples").cursor("seq") * len(wanted)
     for found, same in parallel.each(_rebuilt, [(name, one) for one in wanted], learned, progress):
         report.folds.append(found)

@@ -99,6 +99,10 @@ def accounts(one: Status) -> Table:
     waiting |= {"outcomes that are final": one.outcomes}
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
+    if one.memory:
+        table.add_row("keys in memory", f"{one.memory['keys']:,} [dim]({one.memory['bytes'] / 1e6:,.1f} MB)[/]")
+        table.add_row("events that memory saw late", f"{one.memory['late']:,}")
+        table.add_row("events with a key that is null", f"{one.memory['null_keys']:,}")
     for reason, count in one.reasons.items():
         table.add_row(f"[dim]quarantined: {escape(reason)}[/]", f"[dim]{count:,}[/]")
     return table

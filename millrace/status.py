@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, history, models, promotions, race, tables
+from millrace import catalog, checkpoints, history, models, promotions, race, remembered, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.fold import suspension
@@ -60,6 +60,8 @@ class Status:
 
     ``events_waiting`` have no label, and their window is open; ``events_held`` have one, and wait for their window to close
     (``learn="window"``). ``outcomes`` are final.
+    ``memory`` counts, where there is one, its ``keys``, the ``bytes`` of its file, the events that came ``late``, and those with
+    ``null_keys``.
     """
 
     dataset: str
@@ -79,6 +81,7 @@ class Status:
     late: int = 0
     examples: int = 0
     outcomes: int = 0
+    memory: dict[str, int] | None = None
     clock: datetime | None = None
     champion: str | None = None
     champion_since: datetime | None = None
@@ -117,6 +120,7 @@ def status(name: str) -> Status:
     found.champion_since = promotion.clock if promotion else None
     found.champion_reason = promotion.reason if promotion else "the first champion, until a model is better"
     found.models = _models(dataset)
+    found.memory = _memory(dataset)
     _look_for_problems(found, dataset)
     return found
 
@@ -145,6 +149,14 @@ def _count_waiting(found: Status, dataset: Dataset) -> None:
     log = Table(found.dataset, "examples")
     found.examples, found.late = log.cursor("seq"), log.cursor("late")
     found.outcomes = Table(found.dataset, "outcomes").cursor("number")
+
+
+def _memory(dataset: Dataset) -> dict[str, int] | None:
+    stands = remembered.stands(dataset.name) if dataset.remembers else None
+    if stands is None:
+        return None
+    size = remembered.path(dataset.name).stat().st_size
+    return {"keys": stands.keys, "bytes": size, "late": stands.late, "null_keys": stands.nulls}
 
 
 def _models(dataset: Dataset) -> dict[str, ModelStatus]:

@@ -86,7 +86,9 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "arrival": whole, "event_id": text, "label": label, "label_time": time, "label_source": text,
             "correction": flag, "clock": time, "file": whole, "line": whole,
         },
-        "features": {"arrival": whole, "event_id": text, "event_time": time, "clock": time, "versions": text, "x": x},
+        "features": {
+            "arrival": whole, "event_id": text, "event_time": time, "clock": time, "versions": text, "memory": text, "x": x,
+        },
         "predictions": {
             "arrival": whole, "event_id": text, "event_time": time, "model": text, "version": whole, "seq": whole,
             "served": flag, "origin": text, "answered": flag, "at": time, **task.columns(dataset), "error": text,

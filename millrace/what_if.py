@@ -7,6 +7,7 @@ itself never changes.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -14,10 +15,13 @@ import polars as pl
 from millrace import catalog, features, fold, tables
 from millrace.errors import MillraceError
 from millrace.parallel import Progress
+from millrace.remembered import Remembered
 from millrace.tables import Table
 
 NAME = "what_if"
 """The table: ``arrival``, ``event_id``, ``event_time``, ``x``."""
+_LOGGED_ALONE = ("versions", "memory", "clock")
+"""Columns of ``features`` that it has not."""
 
 
 @dataclass
@@ -59,15 +63,19 @@ def recompute(name: str, progress: Progress | None = None) -> WhatIfReport:
     report = WhatIfReport(name)
     events, logged = Table(name, "events"), Table(name, "features")
     head = logged.cursor("infer")
-    columns = {name: dtype for name, dtype in tables.schemas(dataset)["features"].items() if name not in ("versions", "clock")}
-    with tables.replacing(name, NAME, columns) as table:
+    columns = {name: dtype for name, dtype in tables.schemas(dataset)["features"].items() if name not in _LOGGED_ALONE}
+    remembering = Remembered(dataset, apart=True) if dataset.remembers else nullcontext()
+    with tables.replacing(name, NAME, columns) as table, remembering as memory:
         for after in range(0, head, fold.CHUNK):
             upto = min(after + fold.CHUNK, head)
             here = pl.col("arrival").is_between(after + 1, upto)
-            stored = events.read("arrival", "event_id", "event_time", "raw", where=here)
+            stored = events.read("arrival", "event_id", "event_time", "clock", "raw", where=here)
             x = features.of_events(dataset, stored, report.problems)
+            if memory:
+                x = x.hstack(memory.fold(stored, x, report.problems))
+                memory.keep(upto)
             _compare(report, x, logged.read("x", where=here)["x"].struct.unnest())
-            rows = stored.drop("raw").with_columns(x.to_struct("x"))
+            rows = stored.drop("clock", "raw").with_columns(x.to_struct("x"))
             table.append(rows, {"infer": upto})
             report.events += rows.height
             if progress:

@@ -1,0 +1,296 @@
+"""What does memory know of each key, and how does it stay exact whatever happens to the process?
+
+A file of SQLite holds a row a key, so that a tick reads and writes the keys of its events alone. It is a view: it follows the
+table ``features``, whose cursor is the commit point, and is written after it, never ahead of it. What is missing in it is
+remembered again from the stored events, when it is opened; one that is gone, torn, or of another definition begins from the
+newest checkpoint beside the tables, or from the first event.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+
+from millrace import checkpoints, features, models, recall
+from millrace.checkpoints import Checkpoint
+from millrace.clock import MICROSECOND, from_microseconds
+from millrace.dataset import Dataset
+from millrace.errors import ConflictError, writing
+from millrace.keys import Keys, Row
+from millrace.memory import NAME
+from millrace.parallel import Progress
+from millrace.settings import settings
+from millrace.tables import Table
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stands (
+    tables TEXT, definition TEXT, arrival INTEGER, clock INTEGER, keys INTEGER, late INTEGER, nulls INTEGER, kept INTEGER
+);
+CREATE TABLE IF NOT EXISTS key (part INTEGER, key BLOB, seen INTEGER, state BLOB, PRIMARY KEY (part, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idle ON key (seen);
+"""
+_FORGET = "DELETE FROM key WHERE (part, key) IN (SELECT part, key FROM key WHERE seen < ? ORDER BY seen LIMIT ?)"
+_AT_ONCE = 500
+"""Keys in one question; SQLite's older limit is 999."""
+EVENTS_AT_ONCE = 20_000
+WORTH_KEEPING = 50_000
+"""Arrivals after which a checkpoint is worth its writing."""
+
+
+@dataclass(frozen=True)
+class Stands:
+    """Where memory stands.
+
+    Parameters
+    ----------
+    tables, definition
+        Which table ``features`` it follows, and the fingerprint of its definition.
+    arrival, clock
+        All events up to this arrival are remembered; the data's clock at the last of them, in microseconds.
+    keys, late, nulls
+        How many keys there are; how many events came late, and how many had a key that is null.
+    kept
+        The arrival of its last checkpoint.
+    """
+
+    tables: str = ""
+    definition: str = ""
+    arrival: int = 0
+    clock: int = 0
+    keys: int = 0
+    late: int = 0
+    nulls: int = 0
+    kept: int = 0
+
+
+def path(name: str) -> Path:
+    """Return the file of a dataset's memory."""
+    return settings().cache / name / "memory.db"
+
+
+def stands(name: str) -> Stands | None:
+    """Return where the memory of a dataset stands; None where it has none yet. Nothing is built for it."""
+    if not path(name).is_file():
+        return None
+    connection = sqlite3.connect(f"file:{path(name)}?mode=ro", uri=True, timeout=60)
+    try:
+        found = connection.execute("SELECT * FROM stands").fetchone()
+    except sqlite3.DatabaseError:  # torn, or being made
+        return None
+    finally:
+        connection.close()
+    return Stands(*found) if found else None
+
+
+class Remembered:
+    """The memory of a dataset, opened.
+
+    Parameters
+    ----------
+    dataset
+        One that declares memory.
+    apart
+        Begin with nothing, apart from what is stored, to make again what was said.
+    """
+
+    def __init__(self, dataset: Dataset, apart: bool = False) -> None:
+        self._dataset = dataset
+        self._path = None if apart else path(dataset.name)
+        self.recall = recall.of(dataset)
+        self._folded: tuple[Stands, Keys] | None = None
+
+    def __enter__(self) -> Remembered:
+        with writing(f"the memory {self._path}"):
+            if self._path:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # torn by a crash, or of another shape: it is a view, so it is made again
+                self._connection.close()
+                for torn in path(self._dataset.name).parent.glob("memory.db*"):
+                    torn.unlink()
+                self._open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._connection.close()
+
+    def _open(self) -> None:
+        self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
+        self._connection.execute("PRAGMA page_size=16384")  # of a new file
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute("PRAGMA cache_size=-65536")
+        self._connection.executescript(_SCHEMA)
+        self._stands()
+
+    def _stands(self) -> Stands:
+        found = self._connection.execute("SELECT * FROM stands").fetchone()
+        return Stands(*found) if found else Stands()
+
+    def follow(self, progress: Progress | None = None, anew: bool = False) -> int:
+        """Remember what the table ``features`` has and memory has not; return how many events these were.
+
+        The definition of memory is put on record at its first sight.
+
+        Parameters
+        ----------
+        progress
+            Is told how far it has come, in arrivals.
+        anew
+            Begin with nothing, whatever is known.
+        """
+        table, events, count = Table(self._dataset.name, "features"), Table(self._dataset.name, "events"), 0
+        upto, at = table.cursor("infer"), self._stands()
+        if anew or not self._follows(at, table):
+            models.register(self._dataset, NAME, self.recall.fingerprint, [], accept=True)
+            self._begin(table.identity, 0 if anew else upto)
+        while (after := self._stands().arrival) < upto:
+            last = min(after + EVENTS_AT_ONCE, upto)
+            new = events.read(where=pl.col("arrival").is_between(after + 1, last))
+            self.fold(new, features.of_events(self._dataset, new, []))
+            self.keep(last)
+            count += new.height
+            if progress:
+                progress(NAME, last, upto)
+        return count
+
+    def _follows(self, at: Stands, table: Table) -> bool:
+        """Tell whether it is of this table, by the present definition."""
+        return (at.tables, at.definition) == (table.identity, self.recall.fingerprint) and at.arrival <= table.cursor("infer")
+
+    def _begin(self, identity: str, upto: int) -> None:
+        """Begin anew: from the newest checkpoint that can be read, or from nothing."""
+        found = checkpoints.kept(self._dataset.name, NAME, self.recall.fingerprint, models.environment(), upto)
+        begun, rows = Stands(identity, self.recall.fingerprint), list[Row]()
+        if found:
+            at, rows = marshal.loads(zlib.decompress(pickle.loads(found[1])))  # noqa: S302 - its sha256 is on record
+            begun = replace(Stands(*at), tables=identity, kept=found[0].seq)
+        with self._writing():
+            self._connection.execute("DELETE FROM stands")
+            self._connection.execute("DELETE FROM key")
+            self._connection.executemany("INSERT INTO key VALUES (?, ?, ?, ?)", rows)
+            self._write(begun)
+
+    def _write(self, at: Stands) -> None:
+        self._connection.execute("DELETE FROM stands")
+        self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def fold(self, events: pl.DataFrame, x: pl.DataFrame, problems: list[str] | None = None) -> pl.DataFrame:
+        """Say of the next events what is remembered, and remember them; nothing is stored before :meth:`keep`.
+
+        Parameters
+        ----------
+        events
+            All after where it stands up to some arrival, in order: ``event_id``, ``event_time``, ``clock``, ``raw``.
+        x
+            Their features.
+        problems
+            Is told of events that a transformer of River could not take.
+
+        Returns
+        -------
+        DataFrame
+            A column a feature of memory, a row an event, in the order of ``events``.
+        """
+        self._connection.execute("BEGIN")  # what is read is of one moment
+        try:
+            keys = Keys(self.recall, self._read)
+            said = keys.fold(events, x, problems)
+            self._folded = self._stands(), keys
+        finally:
+            self._connection.execute("COMMIT")
+        return said
+
+    @property
+    def late(self) -> int:
+        """How many of the events that were folded last came late."""
+        return self._folded[1].late if self._folded else 0
+
+    @property
+    def nulls(self) -> int:
+        """How many of the events that were folded last had a key that is null."""
+        return self._folded[1].nulls if self._folded else 0
+
+    def _read(self, part: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, int, bytes]]:
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            question = f"SELECT key, seen, state FROM key WHERE part = ? AND key IN ({','.join('?' * len(some))})"
+            yield from self._connection.execute(question, (part, *some))
+
+    def keep(self, upto: int) -> None:
+        """Store what was folded, up to an arrival: after the commit of the features that it gave, if there is one.
+
+        Where another process has done so meanwhile, nothing is stored: it is the same.
+        """
+        assert self._folded
+        (before, keys), self._folded = self._folded, None
+        clock, idle = max(before.clock, keys.clock), self.recall.memory.idle
+        with writing(f"the memory {self._path}"), self._writing():
+            if self._stands() != before:
+                return
+            self._connection.executemany("REPLACE INTO key VALUES (?, ?, ?, ?)", keys.rows)
+            gone = 0
+            if idle is not None:  # a few more than came, so that none is left for long
+                horizon = clock - idle // MICROSECOND
+                gone = self._connection.execute(_FORGET, (horizon, 2 * len(keys.rows))).rowcount
+            self._write(
+                replace(
+                    before, arrival=upto, clock=clock, keys=before.keys + keys.new - gone, late=before.late + keys.late,
+                    nulls=before.nulls + keys.nulls,
+                )
+            )  # fmt: skip
+
+    def checkpoint(self, worth: int = WORTH_KEEPING) -> bool:
+        """Write a checkpoint beside the tables, if it is worth it; tell whether it was written.
+
+        Parameters
+        ----------
+        worth
+            It is after so many arrivals since the last; and after as many as there are keys, so that the cost of an event does
+            not grow with them.
+        """
+        at = self._stands()
+        if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
+            return False
+        self._connection.execute("BEGIN")
+        try:
+            at = self._stands()
+            rows = self._connection.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
+        finally:
+            self._connection.execute("COMMIT")
+        content = zlib.compress(marshal.dumps((list(vars(at).values()), rows)), 1)
+        data = pickle.dumps(content, protocol=5)
+        table, name = Table(self._dataset.name, "checkpoints"), self._dataset.name
+        sha256 = checkpoints.write_state(name, data)
+        clock = from_microseconds(at.clock)
+        row = Checkpoint(NAME, at.definition, models.environment(), at.arrival, sha256, sha256, len(data), clock=clock)
+        try:
+            checkpoints.advance(table, row)
+        except ConflictError:  # another process wrote one
+            return False
+        with self._writing():
+            if (now := self._stands()).tables == at.tables and now.definition == at.definition:
+                self._write(replace(now, kept=at.arrival))
+        return True
