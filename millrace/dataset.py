@@ -44,6 +44,8 @@ class Labels:
     """
 
     window: timedelta | None = None
+    default: Any = None
+    learn: str | None = None
     id: str = "event_id"
     label: str = "label"
     time: str = "label_time"

@@ -59,6 +59,15 @@ WHERE l.event_id IN (
     UNION SELECT event_id FROM label WHERE event > arrival AND event BETWEEN ?1 AND ?2
 ) ORDER BY l.arrival
 """
+_ANSWERS = """
+SELECT l.event, l.value, l.time - e.time FROM label l CROSS JOIN event e ON e.arrival = l.event
+WHERE l.time >= e.time ORDER BY l.arrival DESC LIMIT ?
+"""
+_OPEN = """
+SELECT arrival, time, CASE labelled WHEN 0 THEN NULL ELSE (
+    SELECT value FROM label WHERE event_id = e.event_id AND event = e.arrival AND label.time >= e.time ORDER BY arrival LIMIT 1
+) END FROM event e WHERE arrival >= ? AND time >= ? AND arrival % ? = 0 ORDER BY arrival
+"""
 _FOR_EVER = 2**62
 _BEGINNING = microseconds(datetime.fromisoformat("0001-01-01T00:00Z"))
 _AT_ONCE = 500
@@ -238,6 +247,55 @@ class WaitingRoom:
         since = _BEGINNING if window is None else moment - window // timedelta(microseconds=1)
         waiting = "SELECT count(*) FROM event WHERE labelled = 0 AND time >= ? AND clock >= ?"
         return self._count(waiting, since, moment - self._horizon)
+
+    def answers(self, last: int) -> pl.DataFrame:
+        """Return the first label of each event, of the last so many labels, in order of the events' arrival.
+
+        Returns
+        -------
+        DataFrame
+            ``value`` (as text) and ``delay``: the label's time after its event's, in microseconds.
+        """
+        rows = self._connection.execute(_ANSWERS, (last,)).fetchall()
+        schema: dict[str, Any] = {"event": pl.Int64, "value": pl.String, "delay": pl.Int64}
+        frame = pl.DataFrame(rows, schema=schema, orient="row").unique("event", keep="last", maintain_order=True)
+        return frame.sort("event").drop("event")
+
+    def silent(self, before: datetime, last: int) -> float | None:
+        """Return the share without a label among the last so many events, of those before a moment; None where there is none."""
+        recent = "SELECT labelled, time FROM event ORDER BY arrival DESC LIMIT ?"
+        question = f"SELECT count(*), total(labelled) FROM ({recent}) WHERE time < ?"
+        events, labelled = self._connection.execute(question, (last, microseconds(before))).fetchone()
+        return 1 - labelled / events if events else None
+
+    def open(self, since: datetime, most: int) -> tuple[pl.DataFrame, int]:
+        """Return the events from a moment on; where they are many, every second, third … of their arrivals.
+
+        Returns
+        -------
+        DataFrame
+            ``arrival``, ``event_time`` and ``value``, the first label as text (null while there is none), in order of arrival.
+        int
+            Of how many events each stands for one: 1, unless they are more than ``most``.
+        """
+        moment = microseconds(since)
+        first = self._first(moment)
+        each = -(-self._count("SELECT count(*) FROM event WHERE arrival >= ? AND time >= ?", first, moment) // most) or 1
+        rows = self._connection.execute(_OPEN, (first, moment, each)).fetchall()
+        schema: dict[str, Any] = {"arrival": pl.Int64, "event_time": pl.Int64, "value": pl.String}
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        return frame.with_columns(pl.col("event_time").cast(UTC_MICROSECONDS)), each
+
+    def _first(self, moment: int) -> int:
+        """Return an arrival before which no event has this moment's time or a later one: the data's clock never goes back."""
+        ends = self._connection.execute("SELECT min(arrival), max(arrival) FROM event").fetchone()
+        low, high = ends if ends[0] is not None else (0, 0)
+        at = "SELECT arrival, clock FROM event WHERE arrival >= ? ORDER BY arrival LIMIT 1"
+        while low < high:
+            middle = (low + high) // 2
+            arrival, clock = self._connection.execute(at, (middle,)).fetchone()
+            low, high = (low, middle) if clock >= moment else (arrival + 1, high)
+        return low
 
     def labels_waiting(self) -> int:
         """Count the labels whose event has not arrived and may."""
