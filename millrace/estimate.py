@@ -1,10 +1,10 @@
 """How good are predictions whose labels are still to come?
 
-Confidence-based performance estimation (NannyML's CBPE, https://nannyml.readthedocs.io/en/stable/how_it_works/performance_estimation.html):
-a model that gives probabilities says itself how often it will be wrong, once its probabilities are calibrated. They are, on
-matured events, by histogram binning (Zadrozny and Elkan, *Obtaining calibrated probability estimates from decision trees and
-naive Bayesian classifiers*, ICML 2001). It is an estimate: it holds while labels depend on what the model sees as they did, and
-its error on past cohorts is said beside it.
+Confidence-based performance estimation (NannyML's CBPE; docs/how_it_works/performance_estimation.rst in NannyML/nannyml): a model
+that gives probabilities says itself how often it will be wrong, once they are calibrated. They are, on matured events, by
+histogram binning (Zadrozny and Elkan, *Obtaining calibrated probability estimates from decision trees and naive Bayesian
+classifiers*, ICML 2001). It is an estimate: it holds while labels depend on what the model sees as they did, and its error on
+past cohorts is said beside it.
 """
 
 from __future__ import annotations
