@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from millrace import task
-from millrace.clock import from_microseconds
+from millrace.clock import microseconds
 from millrace.dataset import Dataset
 from millrace.loss import Prediction
 from millrace.tables import Table, at_arrivals
@@ -25,6 +25,13 @@ MOST = 10_000
 """So many matured events, and so many open ones, are looked at; where they are more, every second, third …"""
 _WINDOWS = 4
 """Matured events are looked at over so many windows: what was known before a cohort is a window older than it."""
+
+
+_OPEN = """
+SELECT arrival, time, CASE labelled WHEN 0 THEN NULL ELSE (
+    SELECT value FROM label WHERE event_id = e.event_id AND event = e.arrival AND label.time >= e.time ORDER BY arrival LIMIT 1
+) END FROM event e WHERE {} AND arrival % ? = 0 ORDER BY arrival
+"""
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,12 @@ def open_events(dataset: Dataset, room: WaitingRoom, clock: datetime | None) -> 
     """Return the events whose window is open; without a window those that wait for a label, and may get one."""
     schema = {"arrival": pl.Int64(), "event_time": pl.Datetime("us", "UTC"), "label": dataset.label_column.dtype}
     lasts = dataset.labels.window or dataset.id_horizon
-    if clock is None:
-        return Events(pl.DataFrame(schema=schema | {"known": schema["event_time"]}), 1)
-    rows, each = room.open(from_microseconds(0) if lasts is None else clock - lasts, MOST)
-    if dataset.labels.window is None:
-        rows = rows.filter(pl.col("value").is_null())
+    since = 0 if clock is None or lasts is None else microseconds(clock - lasts)
+    which = "time >= ?" if dataset.labels.window else "labelled = 0 AND time >= ?"
+    events = room.select(f"SELECT count(*) FROM event WHERE {which}", since, columns={"events": pl.Int64}).item()
+    each = max(1, -(-events // MOST))
+    columns = {"arrival": pl.Int64, "event_time": schema["event_time"], "value": pl.String}
+    rows = room.select(_OPEN.format(which), since, each, columns=columns)
     label = pl.col("value") == "true" if schema["label"] == pl.Boolean else pl.col("value").cast(schema["label"])
     known = pl.lit(None, dtype=schema["event_time"]).alias("known")
     return Events(rows.select("arrival", "event_time", label.alias("label"), known), each)
@@ -99,8 +107,12 @@ def said(dataset: Dataset, events: Events) -> Iterator[tuple[str, Said]]:
 
 
 def cohort_length(events: list[Events]) -> timedelta:
-    """Return the shortest length of cohort by which they are at most 40: an hour, six, a day, a week, four, a year."""
-    times = pl.concat([one.frame["event_time"] for one in events])
-    span = timedelta(microseconds=int(np.ptp(times.to_physical().to_numpy()))) if times.len() else timedelta(0)
+    """Return the length of cohorts: an hour, six, a day, a week, four, or a year.
+
+    It is the shortest by which they are 40 at most, with 50 of these events each on average.
+    """
+    times = pl.concat([one.frame["event_time"] for one in events]).to_physical().to_numpy()
+    span = timedelta(microseconds=int(np.ptp(times))) if times.size else timedelta(0)
     lengths = [timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=4)]
-    return next((length for length in lengths if span <= 40 * length), timedelta(days=365))
+    fitting = (length for length in lengths if span <= 40 * length and 50 * span <= times.size * length)
+    return next(fitting, timedelta(days=365))

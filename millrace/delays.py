@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from millrace import tables
-from millrace.clock import from_microseconds, write_about
+from millrace.clock import MICROSECOND, write_about
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError
 from millrace.waiting import WaitingRoom
@@ -32,6 +31,11 @@ _CHANCE = 1.95
 _FAIR = 0.9
 """The share of the one class that is answered may be this much of the other's."""
 
+_ANSWERS = """
+SELECT l.event, l.value, l.time - e.time FROM label l CROSS JOIN event e ON e.arrival = l.event
+WHERE l.time >= e.time ORDER BY l.arrival DESC LIMIT ?
+"""
+_CLOSED = "SELECT labelled FROM (SELECT labelled, time FROM event ORDER BY arrival DESC LIMIT ?) WHERE time < ?"
 _Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -159,12 +163,14 @@ def _arrived(dataset: Dataset) -> tuple[pl.DataFrame, float | None, str]:
     if not tables.created(dataset.name):
         return pl.DataFrame(), None, "nothing"
     with WaitingRoom(dataset.name) as room:
-        found = room.answers(RECENT)
+        found = room.select(_ANSWERS, RECENT, columns={"event": pl.Int64, "value": pl.String, "delay": pl.Int64})
+        found = found.unique("event", keep="last", maintain_order=True)  # they come newest first
         clock, window = room.clock(), dataset.labels.window
         if clock is None or (window is None and not found.height):
             return found, None, "arrived"
-        open_for = window or timedelta(microseconds=float(found["delay"].quantile(0.99) or 0))
-        return found, room.silent(from_microseconds(clock) - open_for, RECENT), "arrived"
+        open_for = window // MICROSECOND if window else int(found["delay"].quantile(0.99) or 0)
+        events = room.select(_CLOSED, RECENT, clock - open_for, columns={"labelled": pl.Int64})["labelled"]
+        return found, None if events.is_empty() else 1 - int(events.sum()) / events.len(), "arrived"
 
 
 def _of_history(dataset: Dataset) -> tuple[pl.DataFrame, float | None, str]:

@@ -36,6 +36,7 @@ NAMES = (
     "features",
     "predictions",
     "examples",
+    "outcomes",
     "standings",
     "checkpoints",
     "definitions",
@@ -45,13 +46,14 @@ NAMES = (
 _KEYS = {
     "files": "number",
     "examples": "seq",
+    "outcomes": "number",
     "standings": "seq",
     "checkpoints": "seq",
     "definitions": "at",
     "promotions": "number",
 }
-_LAYOUT = "3"
-"""Grows when a table gets a column."""
+_LAYOUT = "4"
+"""Grows when there is a new table or column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
     "delta.enableExpiredLogCleanup": "false",
@@ -92,6 +94,10 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "examples": {
             "seq": whole, "arrival": whole, "event_id": text, "event_time": time, "event_arrival": whole, "label": label,
             "label_time": time, "label_arrival": whole, "label_source": text, "weight": number, "clock": time, "x": x,
+        },
+        "outcomes": {
+            "number": whole, "seq": whole, "arrival": whole, "event_id": text, "event_time": time, "event_arrival": whole,
+            "label": label, "label_source": text, "label_time": time, "label_arrival": whole, "clock": time,
         },
         "standings": {
             "seq": whole, "model": text, "labelled": whole, "empty": whole, "loss": number, "recent_loss": number,

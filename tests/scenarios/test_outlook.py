@@ -61,9 +61,9 @@ def test_of_many_open_events_some_stand_for_the_others(shop: Shop, monkeypatch: 
 
 
 def test_while_labels_wait_status_shows_an_estimate_with_its_error(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
-    stream(shop, lambda back, draw: 2.0, days=3)
+    stream(shop, lambda back, draw: 2.0, days=4)
     shop.tick()
-    stream(shop, lambda back, draw: 2.0, days=5, after=3)
+    stream(shop, lambda back, draw: 2.0, days=8, after=4)
     shop.tick()
     found = shop.status()
     waits = 0.0
