@@ -16,6 +16,7 @@ from rich.table import Table
 from millrace.clock import write_about, write_moment
 from millrace.dataset import Dataset
 from millrace.delays import Delays
+from millrace.estimate import ENOUGH
 from millrace.outlook import Outlook
 from millrace.status import ModelStatus, Status
 
@@ -136,20 +137,21 @@ def outlook(one: Status) -> Table:
 
 def _how_estimated(one: Status) -> str:
     biased = "; so far is biased, since answers of one class take longer than others" if one.delays and one.delays.differ else ""
-    if all(model.outlook is None or model.outlook.estimate is None for model in one.models.values()):
+    estimates = [model.outlook.estimate for model in one.models.values() if model.outlook and model.outlook.estimate]
+    if not estimates:
         return f"there is no estimate for a regression: it gives no probabilities{biased}"
+    if all(estimate.loss is None for estimate in estimates):
+        return f"there is no estimate yet: {ENOUGH} events must have matured{biased}"
     return f"≈ is estimated from calibrated probabilities; ± is what nine of ten past cohorts came within{biased}"
 
 
 def _over_time(model: ModelStatus) -> list[tuple[bool, float]]:
     """Return the last cohorts' mean losses, and whether they are matured; those that are not are estimates."""
-    expected = model.outlook.estimate if model.outlook else None
-    found = (
-        [(one.loss is not None, one.loss if one.loss is not None else one.estimate) for one in expected.cohorts]
-        if expected
-        else []
-    )
-    return [(matured, value) for matured, value in found[-30:] if value is not None]
+    if model.outlook is None or model.outlook.estimate is None:
+        return []
+    last = model.outlook.estimate.cohorts[-30:]
+    losses = [(one.loss is not None, one.estimate if one.loss is None else one.loss) for one in last]
+    return [(matured, loss) for matured, loss in losses if loss is not None]
 
 
 def _bar(value: float, low: float, high: float) -> str:
