@@ -176,6 +176,10 @@ def _check(dataset: Dataset, path: Path) -> None:
         from millrace import recall
 
         recall.check(dataset)
+    if dataset.labels.default is not None and dataset.labels.learn is None:
+        from millrace import delays
+
+        raise delays.undecided(dataset)
     for model, build in dataset.models.items():
         if inspect.signature(build).parameters:
             raise DatasetError(f"model {model!r}: the function {build.__name__} must take no arguments")

@@ -110,6 +110,18 @@ def write_duration(length: timedelta) -> str:
     return f"{seconds / _UNITS[unit]:g}{unit}"
 
 
+def write_about(seconds: float) -> str:
+    """Write a length of time to three digits, in the largest unit of which there is one.
+
+    Examples
+    --------
+    >>> write_about(9_780), write_about(7 * 86_400), write_about(0)
+    ('2.72h', '7d', '0s')
+    """
+    unit = next((unit for unit, size in reversed(_UNITS.items()) if unit != "w" and seconds >= size), "s")
+    return f"{seconds / _UNITS[unit]:.3g}{unit}"
+
+
 def microseconds(moment: datetime) -> int:
     """Return a moment as whole microseconds since 1970, exactly.
 

@@ -13,8 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from millrace.clock import write_moment
+from millrace.clock import write_about, write_moment
 from millrace.dataset import Dataset
+from millrace.delays import Delays
+from millrace.estimate import ENOUGH
+from millrace.outlook import Outlook
 from millrace.status import ModelStatus, Status
 
 if TYPE_CHECKING:
@@ -74,7 +77,12 @@ def status(one: Status) -> None:
     """Show where a dataset stands: the accounts, what waits, the race, and what is wrong."""
     out = console()
     out.print(accounts(one))
+    if one.delays and one.delays.answers:
+        out.print(delays(one.delays))
     out.print(race(one))
+    if any(model.outlook and model.outlook.waiting for model in one.models.values()):
+        out.print(outlook(one))
+        out.print(f"[dim]{_how_estimated(one)}[/]", soft_wrap=True)
     if one.champion:
         since = f"since {write_moment(one.champion_since)}" if one.champion_since else "since the start"
         out.print(f"champion: [bold]{one.champion}[/], {since}: {one.champion_reason}")
@@ -106,6 +114,60 @@ def accounts(one: Status) -> Table:
     for reason, count in one.reasons.items():
         table.add_row(f"[dim]quarantined: {escape(reason)}[/]", f"[dim]{count:,}[/]")
     return table
+
+
+def delays(found: Delays) -> Table:
+    """Return the table of how long answers take, by class."""
+    never = "" if found.unanswered is None else f"; {found.unanswered:.1%} of the events are never answered"
+    table = _table("answer", "of the last", "median after", "nine of ten within", title=f"answers, by their delay{never}")
+    for one in found.classes:
+        spans = ["–" if seconds is None else write_about(seconds) for seconds in (one.median, one.late)]
+        table.add_row(escape(one.of), f"{one.answers:,}", *spans)
+    return table
+
+
+def outlook(one: Status) -> Table:
+    """Return the table of what is known before all labels are there, and each cohort's loss: matured, then expected."""
+    biased = " (biased)" if one.delays and one.delays.differ else ""
+    columns = ("model", "matured", f"so far{biased}", "estimate", "predictions that wait", "by cohort, then estimated")
+    table = _table(*columns, title=f"{one.loss} loss, while labels wait")
+    known = [value for model in one.models.values() for _, value in _over_time(model)]
+    for name, model in one.models.items():
+        if (told := model.outlook) is not None:
+            bars = [(matured, _bar(value, min(known), max(known))) for matured, value in _over_time(model)]
+            drawn = "".join(bar for matured, bar in bars if matured), "".join(bar for matured, bar in bars if not matured)
+            losses = (_number(model.loss), _number(told.loss_so_far), _estimate(told))
+            table.add_row(name, *losses, f"{told.waiting:,}", f"{drawn[0]} [dim]{drawn[1]}[/]")
+    return table
+
+
+def _how_estimated(one: Status) -> str:
+    biased = "; so far is biased, since answers of one class take longer than others" if one.delays and one.delays.differ else ""
+    estimates = [model.outlook.estimate for model in one.models.values() if model.outlook and model.outlook.estimate]
+    if not estimates:
+        return f"there is no estimate for a regression: it gives no probabilities{biased}"
+    if all(estimate.loss is None for estimate in estimates):
+        return f"there is no estimate yet: {ENOUGH} events must have matured{biased}"
+    return f"≈ is estimated from calibrated probabilities; ± is what nine of ten past cohorts came within{biased}"
+
+
+def _over_time(model: ModelStatus) -> list[tuple[bool, float]]:
+    """Return the last cohorts' mean losses, and whether they are matured; those that are not are estimates."""
+    if model.outlook is None or model.outlook.estimate is None:
+        return []
+    last = model.outlook.estimate.cohorts[-30:]
+    losses = [(one.loss is not None, one.estimate if one.loss is None else one.loss) for one in last]
+    return [(matured, loss) for matured, loss in losses if loss is not None]
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    return "▁▂▃▄▅▆▇█"[round(7 * (value - low) / (high - low)) if high > low else 0]
+
+
+def _estimate(told: Outlook) -> str:
+    if told.estimate is None or told.estimate.loss is None:
+        return "–"
+    return f"≈ {told.estimate.loss:.4f}" + ("" if told.estimate.error is None else f" ± {told.estimate.error:.4f}")
 
 
 def race(one: Status) -> Table:

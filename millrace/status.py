@@ -14,11 +14,13 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, history, models, promotions, race, remembered, tables
+from millrace import catalog, checkpoints, delays, history, models, promotions, race, remembered, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
+from millrace.delays import Delays
 from millrace.fold import suspension
 from millrace.ingest import kinds_of_reasons
+from millrace.outlook import Outlook, outlook
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -33,7 +35,7 @@ class ModelStatus:
     ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
     predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
     are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what
-    in it is not exact.
+    in it is not exact. ``outlook`` is what is known before all labels are there.
     """
 
     seq: int = 0
@@ -52,6 +54,7 @@ class ModelStatus:
     loss: float | None = None
     recent_loss: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    outlook: Outlook | None = None
 
 
 @dataclass
@@ -61,7 +64,7 @@ class Status:
     ``events_waiting`` have no label, and their window is open; ``events_held`` have one, and wait for their window to close
     (``learn="window"``). ``outcomes`` are final.
     ``memory`` counts, where there is one, its ``keys``, the ``bytes`` of its file, the events that came ``late``, and those with
-    ``null_keys``.
+    ``null_keys``. ``delays`` tells how long answers take.
     """
 
     dataset: str
@@ -87,6 +90,7 @@ class Status:
     champion_since: datetime | None = None
     champion_reason: str | None = None
     loss: str | None = None
+    delays: Delays | None = None
     models: dict[str, ModelStatus] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -94,7 +98,7 @@ class Status:
         """Return the status as JSON: the contract of ``millrace status DATASET --json``."""
         shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
         shown["models"] = {name: vars(model) for name, model in self.models.items()}
-        return orjson.dumps(shown, option=orjson.OPT_INDENT_2)
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
 
 
 def status(name: str) -> Status:
@@ -121,6 +125,10 @@ def status(name: str) -> Status:
     found.champion_reason = promotion.reason if promotion else "the first champion, until a model is better"
     found.models = _models(dataset)
     found.memory = _memory(dataset)
+    found.delays = delays.measure(dataset)
+    scores = {name: (model.labelled, model.loss) for name, model in found.models.items()}
+    for name, ahead in outlook(dataset, found.clock, scores).items():
+        found.models[name].outlook = ahead
     _look_for_problems(found, dataset)
     return found
 
@@ -189,6 +197,11 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         )
     if found.backfill_waiting:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
+    if found.delays and found.delays.unsafe and dataset.labels.learn in (None, "arrival"):
+        found.problems.append(
+            f"learning answers as they arrive is unsafe on this data: {found.delays.unsafe}. In {dataset.path}, "
+            f"{delays.remedy(dataset)}"
+        )
     prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
     if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
         found.problems.append(
