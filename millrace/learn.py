@@ -1,7 +1,7 @@
 """Stage 3: what do the models learn from the answers that have come?
 
-Join, fold each model, score the race and promote, publish: each step has its own commit, and each can be cut off and
-done again. Models fold on their own: one that fails does not hold up the others.
+Join, note the outcomes that are final, fold each model, score the race and promote, publish: each step has its own commit, and
+each can be cut off and done again. Models fold on their own: one that fails does not hold up the others.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from millrace import catalog
 from millrace.fold import FoldReport, fold_alone
 from millrace.join import JoinReport, join
+from millrace.outcomes import OutcomesReport, mature
 from millrace.parallel import Progress
 from millrace.publish import PublishReport, publish
 from millrace.race import RaceReport, score
@@ -22,6 +23,7 @@ class LearnReport:
 
     dataset: str
     join: JoinReport
+    outcomes: OutcomesReport
     folds: list[FoldReport] = field(default_factory=list)
     race: RaceReport | None = None
     publish: PublishReport | None = None
@@ -33,11 +35,12 @@ class LearnReport:
         return found + (self.publish.problems if self.publish else [])
 
     def __str__(self) -> str:
-        return "; ".join(str(part) for part in (self.join, *self.folds, self.race, self.publish) if part)
+        final = self.outcomes if self.outcomes.outcomes else None
+        return "; ".join(str(part) for part in (self.join, final, *self.folds, self.race, self.publish) if part)
 
 
 def learn(name: str, progress: Progress | None = None) -> LearnReport:
-    """Join what has become possible, learn it, score it, promote, and publish what is due.
+    """Join what has become possible, note what is final, learn it, score it, promote, and publish what is due.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def learn(name: str, progress: Progress | None = None) -> LearnReport:
         When there is no such dataset, or its file is broken.
     """
     dataset = catalog.load(name)
-    report = LearnReport(name, join(name))
+    report = LearnReport(name, join(name), mature(name))
     report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
     report.race = score(name)
     report.publish = publish(name)

@@ -111,8 +111,8 @@ def _check_twin(dataset: Dataset, table: Table, model: str, fingerprint: str) ->
     twin = next((one for one in earlier if _recorded(table, one) == fingerprint), None)
     if twin:
         raise MillraceError(
-            f"{dataset.path}: model {model!r} is defined as {twin!r} is (fingerprint {fingerprint[:12]}), so it would always say the "
-            f"same; define it otherwise (other parameters, another seed), or remove one of both"
+            f"{dataset.path}: model {model!r} is defined as {twin!r} is (fingerprint {fingerprint[:12]}), so it would always say "
+            "the same; define it otherwise (other parameters, another seed), or remove one of both"
         )
 
 

@@ -82,7 +82,9 @@ def pending(name: str) -> bool:
         return False
     if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
         return True
-    if Table(name, "predictions").cursor("infer") < head or Table(name, "standings").cursor("matured") < history.scorable(name):
+    if Table(name, "outcomes").cursor("mature") < head or Table(name, "predictions").cursor("infer") < head:
+        return True
+    if Table(name, "standings").cursor("matured") < history.scorable(name):
         return True
     return _stamp(name).read_text() != _mark(text, seq) if _stamp(name).exists() else True
 

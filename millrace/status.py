@@ -184,10 +184,11 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
     if (champion := found.models.get(found.champion or "")) is not None and champion.worse_since:
         prior = found.models["prior"]
+        gap, since = -(prior.difference or 0), write_moment(champion.worse_since)
         found.problems.append(
-            f"the champion {found.champion!r} is no better than the base rate since {write_moment(champion.worse_since)} (its mean "
-            f"{found.loss} loss in this reign is {-(prior.difference or 0):+.4f} from prior's over the same {prior.paired:,} labels); "
-            "see what changed in the data, or what is better: millrace validate " + found.dataset
+            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this reign "
+            f"is {gap:+.4f} from prior's, over the same {prior.paired:,} labels; to see what would do better, run: "
+            f"millrace validate {found.dataset}"
         )
     for name, model in found.models.items():
         if name not in dataset.racing:
