@@ -15,8 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import interventions, metrics
-from millrace.casting import UTC_MICROSECONDS
+from millrace import interventions, metrics, tables
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.interventions import Intervention
@@ -110,8 +109,7 @@ class Race:
         """Return how the models stand, as rows of the table ``standings``; ``sha256`` names the state of the race."""
         found = {verdict.model: verdict for verdict in self.reign.verdicts(dataset, over="reign")}
         common = {"seq": self.seq, "outcome": self.outcome, "clock": self.clock, "sha256": sha256, "at": now()}
-        empty = {"labelled": 0, "empty": 0, "loss": None, "recent_loss": None, "metrics": "{}"}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for model, racer in self.racers.items():
             row: dict[str, Any] = {"model": model, "labelled": racer.labelled, "empty": racer.empty}
             row |= {"loss": racer.loss / racer.labelled, "recent_loss": sum(racer.recent) / len(racer.recent)}
@@ -122,10 +120,5 @@ class Race:
                 row |= {"paired": one.labels, "difference": one.difference, "lower": one.lower, "upper": one.upper}
             row["worse_since"] = self.reign.worse_since if model == self.reign.champion else None
             rows.append(row | common)
-        numbers = dict.fromkeys(("loss", "recent_loss", "difference", "lower", "upper"), pl.Float64)
-        others = {"clock": UTC_MICROSECONDS, "worse_since": UTC_MICROSECONDS, "confusion": pl.String}
-        blank = dict.fromkeys(("paired", "difference", "lower", "upper", "worse_since", "confusion"))
-        return pl.DataFrame(
-            [{**blank, **row} for row in rows] or [{**blank, "model": PRIOR, **empty, **common}],
-            schema_overrides={**numbers, **others, "paired": pl.Int64},
-        )
+        nobody = [{"model": PRIOR, "labelled": 0, "empty": 0, "metrics": "{}", **common}]
+        return pl.DataFrame(rows or nobody, schema=tables.schemas(dataset)["standings"])
