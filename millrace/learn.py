@@ -1,15 +1,17 @@
 """Stage 3: what do the models learn from the answers that have come?
 
 Join, fold each model, score the race and promote, publish: each step has its own commit, and each can be cut off and
-done again. Models fold on their own: one that fails does not hold up the others.
+done again. Models fold on their own: one that fails does not hold up the others. While learning is paused, nothing is joined
+or folded: answers wait where they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from millrace import catalog
+from millrace import catalog, interventions
 from millrace.fold import FoldReport, fold_alone
+from millrace.interventions import Intervention
 from millrace.join import JoinReport, join
 from millrace.parallel import Progress
 from millrace.publish import PublishReport, publish
@@ -25,6 +27,7 @@ class LearnReport:
     folds: list[FoldReport] = field(default_factory=list)
     race: RaceReport | None = None
     publish: PublishReport | None = None
+    paused: Intervention | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -33,7 +36,7 @@ class LearnReport:
         return found + (self.publish.problems if self.publish else [])
 
     def __str__(self) -> str:
-        return "; ".join(str(part) for part in (self.join, *self.folds, self.race, self.publish) if part)
+        return "; ".join(str(part) for part in (self.paused or self.join, *self.folds, self.race, self.publish) if part)
 
 
 def learn(name: str, progress: Progress | None = None) -> LearnReport:
@@ -50,8 +53,10 @@ def learn(name: str, progress: Progress | None = None) -> LearnReport:
         When there is no such dataset, or its file is broken.
     """
     dataset = catalog.load(name)
-    report = LearnReport(name, join(name))
-    report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
+    report = LearnReport(name, JoinReport(name), paused=interventions.pausing(name))
+    if not report.paused:
+        report.join = join(name)
+        report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
     report.race = score(name)
     report.publish = publish(name)
     return report

@@ -23,7 +23,7 @@ class Promotion:
     before: str
     reason: str
     evidence: str
-    clock: datetime
+    clock: datetime | None
     at: datetime | None = None
 
 

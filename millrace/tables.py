@@ -40,6 +40,7 @@ NAMES = (
     "checkpoints",
     "definitions",
     "promotions",
+    "interventions",
 )
 
 _KEYS = {
@@ -49,8 +50,9 @@ _KEYS = {
     "checkpoints": "seq",
     "definitions": "at",
     "promotions": "number",
+    "interventions": "number",
 }
-_LAYOUT = "3"
+_LAYOUT = "4"
 """Grows when a table gets a column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
@@ -108,6 +110,10 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "promotions": {
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
             "clock": time, "at": time,
+        },
+        "interventions": {
+            "number": whole, "action": text, "model": text, "version": whole, "outcome": whole, "seq": whole, "reason": text,
+            "at": time,
         },
     }  # fmt: skip
 
@@ -186,10 +192,10 @@ def head(name: str) -> int:
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold a dataset's lock, for what one process alone may do: creating tables, and maintenance."""
+def lock(name: str, file: str = ".lock") -> Iterator[None]:
+    """Hold a dataset's lock, for what one process alone may do: creating tables, and maintenance; or another, by its file."""
     folder(name).mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder(name) / ".lock", os.O_CREAT | os.O_RDWR)
+    handle = os.open(folder(name) / file, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
