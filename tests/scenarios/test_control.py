@@ -23,14 +23,10 @@ from tests.shop import Shop
 
 
 def orders(first: int, last: int) -> str:
-    """Hours of orders: each is answered before the next one comes; those above 30 are sent back."""
-    rows = []
-    for i in range(first, last + 1):
-        day, hour = divmod(i, 24)
-        at = f"2026-01-{5 + day:02d}T{hour:02d}"
-        amount, returned = (50, "true") if i % 2 else (10, "false")
-        rows += [f"event e{i} {at}:00:00Z amount={amount}", f"label e{i} {at}:30:00Z {returned}"]
-    return "\n".join(rows)
+    """Orders of some hours, then their answers: the dear ones are sent back."""
+    hours = range(first, last + 1)
+    events = [f"event e{i:02d} {i:02d}:00 amount={50 if i % 2 else 10}" for i in hours]
+    return "\n".join([*events, *(f"label e{i:02d} {i:02d}:30 {'true' if i % 2 else 'false'}" for i in hours)])
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +34,10 @@ def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterat
     """A life that was lived once: the race has promoted nobody yet."""
     with settled(tmp_path_factory.mktemp("control"), mlflow_store) as shop:
         shop.change("minimum=5, cooldown=5", "minimum=12, cooldown=3")
-        for i in range(3):
-            shop.arrive(orders(2 * i, 2 * i + 1))
-            assert shop.tick().problems == []
+        for first, last in ((0, 2), (3, 5)):
+            live(shop, first, last)
+        # MLflow keeps its connection to a file that was undone, so what it says may be newer than what is known of it.
+        (shop.place / "root" / "shop" / ".champion").unlink()
         yield shop
 
 
@@ -52,10 +49,9 @@ def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 
 def live(shop: Shop, first: int, last: int) -> None:
-    """Let orders arrive, two a tick."""
-    for i in range(first, last + 1, 2):
-        shop.arrive(orders(i, min(i + 1, last)))
-        assert shop.tick().problems == []
+    """Let orders arrive, and make a tick."""
+    shop.arrive(orders(first, last))
+    assert shop.tick().problems == []
 
 
 def crowned(shop: Shop) -> list[tuple[int, str, str, str]]:
@@ -81,7 +77,7 @@ def test_a_promotion_by_hand_serves_from_the_next_event_on_and_is_made_again(liv
     version = lived.status().models["logistic"].version
     assert alias(lived) == version
     live(lived, 6, 7)
-    assert served(lived)["e5"].startswith("prior") and served(lived)["e6"] == f"logistic v{version}"
+    assert served(lived)["e05"].startswith("prior") and served(lived)["e06"] == f"logistic v{version}"
     found = lived.status()
     assert (found.champion, found.champion_reason) == ("logistic", "by hand: looks better to me")
     assert verify("shop").problems == []
@@ -125,85 +121,82 @@ def test_a_pinned_version_is_served_while_its_model_goes_on_as_a_shadow(lived: S
     first = lived.status().models["logistic"].version
     assert first is not None
     pin("shop", f"v{first}", reason="audit")
-    live(lived, 6, 9)
-    assert {by for event, by in served(lived).items() if event >= "e6"} == {f"logistic v{first}"}
+    live(lived, 6, 8)
+    live(lived, 9, 11)
+    assert {by for event, by in served(lived).items() if event >= "e06"} == {f"logistic v{first}"}
     found = lived.status()
     assert (found.served, found.champion, alias(lived)) == (f"logistic v{first}", "prior", first)
     newest = found.models["logistic"].version
     assert newest is not None and newest > first
-    rows = lived.table("predictions").filter(pl.col("event_id") == "e9", pl.col("model") == "logistic").sort("version")
+    rows = lived.table("predictions").filter(pl.col("event_id") == "e11", pl.col("model") == "logistic").sort("version")
     assert rows.select("origin", "served").rows() == [("pinned", True), ("live", False)]
-    assert found.models["logistic"].labelled == 10, "the race counts the shadow, once an event"
+    assert found.models["logistic"].labelled == 12, "the race counts the shadow, once an event"
     assert verify("shop").problems == []
-    told = explain("shop", "e9")
+    told = explain("shop", "e11")
     assert told.problems == [] and (told.predictions[0].origin, told.predictions[0].version) == ("pinned", first)
     served_by = (lived.place / "outbox" / "shop").glob("*.ndjson")
     lines = [orjson.loads(line) for path in sorted(served_by) for line in path.read_text().splitlines()]
-    assert [line["event_id"] for line in lines] == [f"e{i}" for i in range(10)]
+    assert [line["event_id"] for line in lines] == [f"e{i:02d}" for i in range(12)]
     assert lines[-1]["version"] == first
     note = promote("shop", "logistic", reason="also").notes  # type: ignore[union-attr]
     assert note and f"serving stays pinned at v{first} (logistic)" in note[0]
     pin("shop", reason="audit is over", off=True)
-    live(lived, 10, 11)
-    assert served(lived)["e11"] != f"logistic v{first}"
+    live(lived, 12, 12)
+    assert served(lived)["e12"] != f"logistic v{first}"
 
 
 def test_a_model_is_pinned_at_its_newest_version(lived: Shop) -> None:
     version = lived.status().models["logistic"].version
     pin("shop", "logistic", reason="as it is")
     assert lived.status().served == f"logistic v{version}"
-    live(lived, 6, 9)
-    assert served(lived)["e9"] == f"logistic v{version}"
+    live(lived, 6, 7)
+    live(lived, 8, 9)
+    assert served(lived)["e09"] == f"logistic v{version}"
 
 
-def test_a_pause_leaves_no_trace_in_the_models(life: Shop, lived: Shop) -> None:
+def test_while_it_is_paused_events_are_served_and_answers_wait(lived: Shop) -> None:
     pause("shop", reason="labels are wrong at the source")
     before = lived.digests()
     live(lived, 6, 9)
     found = lived.status()
     assert lived.digests() == before and found.examples == 6
-    assert served(lived)["e9"].startswith("prior")
+    assert served(lived)["e09"].startswith("prior")
     assert found.paused and found.paused["reason"] == "labels are wrong at the source"
     assert not [problem for problem in found.problems if "stands at seq" in problem]
     assert not lived.pending(), "a tick has nothing to do but to wait"
     pause("shop", reason="corrected", off=True)
     assert lived.pending()
     lived.tick()
-    live(lived, 10, 11)
-    paused, log = lived.digests(), lived.log()
-    assert log[-1] == (12, "e11", True)
+    assert lived.log()[-1] == (10, "e09", True)
     assert verify("shop").problems == []
-
-    again = replay("shop")
-    assert set(again.same.values()) == {True}
-    assert lived.digests() == paused
 
 
 def test_a_pause_changes_neither_log_nor_models(shop: Shop, mlflow_store: Path) -> None:
-    live(shop, 0, 3)
+    live(shop, 0, 1)
     pause("shop", reason="wait")
-    live(shop, 4, 7)
+    live(shop, 2, 3)
     pause("shop", reason="go", off=True)
-    live(shop, 8, 9)
+    live(shop, 4, 5)
     with_pause = shop.log(), shop.digests()
     other = shop.afresh(mlflow_store)
-    live(other, 0, 9)
+    for first in (0, 2, 4):
+        live(other, first, first + 1)
     assert (other.log(), other.digests()) == with_pause
 
 
 def test_a_lost_race_is_built_again_with_what_was_ordered(lived: Shop) -> None:
     promote("shop", "logistic", reason="one")
     pin("shop", reason="stay")
-    live(lived, 6, 9)
+    live(lived, 6, 7)
     rollback("shop", reason="two")
     before = crowned(lived)
     for path in (lived.place / "root" / "shop" / "states").iterdir():
         path.unlink()
     replay("shop")
-    live(lived, 10, 17)
+    live(lived, 8, 15)
     assert crowned(lived) == before, "it is still pinned"
     pin("shop", reason="go", off=True)
-    live(lived, 18, 19)
+    live(lived, 16, 16)
     assert len(crowned(lived)) == len(before) + 1
     assert verify("shop").problems == []
 
@@ -246,22 +239,22 @@ def test_an_order_that_is_given_while_the_race_is_scored_stands_after_what_was_s
 
 
 def test_an_alias_that_was_moved_by_hand_is_set_back_once_and_told(lived: Shop) -> None:
+    live(lived, 6, 6)
     right, registry = alias(lived), Registry(catalog.load("shop"))
     other = lived.status().models["logistic"].version
     assert right and other
     registry.alias(CHAMPION, other)
-    lived.arrive(orders(6, 6))
+    lived.arrive(orders(7, 7))
     [problem] = lived.tick().problems
     assert f"was moved by hand from v{right} to v{other}" in problem and f"millrace pin shop v{other} --reason" in problem
     stands = lived.status().models["prior"].version
     assert alias(lived) == stands
     assert problem in lived.status().problems
-    lived.arrive(orders(7, 7))
-    assert lived.tick().problems == [], "it is told once"
+    live(lived, 8, 8)  # it is told once
     pin("shop", other, reason="as was meant")
     assert alias(lived) == other
     assert problem not in lived.status().problems
-    live(lived, 8, 9)
+    live(lived, 9, 9)
     assert alias(lived) == other
 
 
@@ -316,7 +309,7 @@ def test_commands_answer_in_text_and_json_and_status_shows_what_is_in_force(live
     order = orjson.loads(done.output)["order"]
     assert (order["number"], order["action"], order["model"], order["reason"]) == (1, "pin", "logistic", "audit")
     runner.invoke(cli.millrace, ["pause", "shop", "--reason", "wrong"], catch_exceptions=False)
-    with pytest.raises(UsageError, match="shop is paused since .*: wrong"):
+    with pytest.raises(UsageError, match=r"shop is paused since .*: wrong"):
         pause("shop", reason="again")
     shown = runner.invoke(cli.millrace, ["status", "shop"], catch_exceptions=False).output
     assert "pinned at v" in shown and "audit" in shown and "paused since" in shown
