@@ -23,6 +23,7 @@ from millrace.hindsight import Hindsight
 from millrace.infer import InferReport, infer
 from millrace.ingest import IngestReport
 from millrace.join import JoinReport, join
+from millrace.outcomes import OutcomesReport, mature
 from millrace.parallel import Progress
 from millrace.publish import PublishReport, publish
 from millrace.race import RaceReport, score
@@ -51,6 +52,7 @@ class BackfillReport:
     ingest: IngestReport
     infer: InferReport | None = None
     join: JoinReport | None = None
+    outcomes: OutcomesReport | None = None
     models: list[ModelReport] = field(default_factory=list)
     waiting: int = 0
     race: RaceReport | None = None
@@ -65,7 +67,7 @@ class BackfillReport:
         return found + (self.publish.problems if self.publish else [])
 
     def __str__(self) -> str:
-        said: list[object] = [self.ingest, self.join, *self.models]
+        said: list[object] = [self.ingest, self.join, self.outcomes, *self.models]
         if self.race:
             turns = len(self.race.promoted)
             said.append(f"{self.race.scored:,} labels scored, {turns:,} promotions, champion: {self.race.champion}")
@@ -117,7 +119,7 @@ def backfill(
         for _, last in history.unpredicted(name):
             _begun(dataset, last, cadence)
     report = BackfillReport(name, cadence or dataset.cadence, history.bring_in(name, events, labels, docs))
-    report.infer, report.join = infer(name), join(name)
+    report.infer, report.join, report.outcomes = infer(name), join(name), mature(name)
     # What another process brings in from now on waits for the next run: here, some models would see it, and others not.
     joined = Table(name, "examples").cursor("join")
     todo = [(first, last) for first, last in history.unpredicted(name) if last <= joined]

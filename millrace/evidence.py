@@ -202,12 +202,17 @@ def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress)
 
 
 def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
-    """Run the race again over the stored predictions, by the rule and by orders; compare who was promoted, on what evidence."""
-    head = Table(dataset.name, "standings").cursor("score")
-    recorded = [one for one in promotions.history(dataset.name) if one.seq <= head]
-    proof.recorded, after = len(recorded), -1  # a person can promote before there is any label
+    """Run the race again over the stored predictions, by the rule, what was ordered given; compare who was promoted, and why."""
+    head = Table(dataset.name, "standings").cursor("matured")
+    recorded = promotions.history(dataset.name)
+    proof.recorded = len([one for one in recorded if one.outcome is None or one.outcome <= head])
+    earlier = len([one for one in recorded if one.outcome is None])
+    if earlier:
+        proof.notes.append(f"{earlier:,} by the rule of an earlier release stand, and are not proven")
+    after = -1
     for upto, found in race.again(dataset, head):
-        for row, again in itertools.zip_longest([one for one in recorded if after < one.seq <= upto], found):
+        there = [one for one in recorded if one.outcome is not None and after < one.outcome <= upto]
+        for row, again in itertools.zip_longest(there, found):
             if row and row.model not in dataset.racing:
                 proof.notes.append(f"not proven from number {row.number} on: {row.model} is no longer in {dataset.path}")
                 return
@@ -227,7 +232,7 @@ def _otherwise(dataset: Dataset, row: Promotion | None, again: Promotion | None)
     if row is None or again is None:
         said = "is on record, and by the rule there is none" if row else "is not on record"
     else:
-        fields = ("number", "seq", "model", "before", "evidence", "reason", "clock")
+        fields = ("number", "seq", "outcome", "model", "before", "evidence", "reason", "clock")
         differing = [name for name in fields if getattr(row, name) != getattr(again, name)]
         if not differing:
             return None

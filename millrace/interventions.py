@@ -145,7 +145,7 @@ def none_since(name: str, orders: Orders) -> Iterator[None]:
 def record(name: str, action: str, model: str | None, version: int | None, reason: str) -> Intervention:
     """Append an order, at the place where the race stands; call it within :func:`held`."""
     table, standings = Table(name, "interventions"), Table(name, "standings")
-    scored = standings.cursor("score")
-    one = Intervention(table.cursor("intervene") + 1, action, model, version, scored, scored, reason, now())
+    scored, seq = standings.cursor("matured"), standings.cursor("seq")
+    one = Intervention(table.cursor("intervene") + 1, action, model, version, scored, seq, reason, now())
     table.append(pl.DataFrame([vars(one)]), {"intervene": one.number})
     return one

@@ -6,18 +6,16 @@ arrivals in order and never back, so the log is a function of the rows that arri
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 import polars as pl
 
-from millrace import catalog, tables
+from millrace import answers, catalog
 from millrace.clock import now, write_moment
 from millrace.dataset import Dataset
-from millrace.errors import ConflictError, MillraceError
+from millrace.errors import ConflictError
 from millrace.tables import Table, at_arrivals
 from millrace.waiting import WaitingRoom
 
@@ -77,34 +75,6 @@ def join(name: str) -> JoinReport:
             return report
 
 
-def mend(name: str) -> int:
-    """Put those examples back that are missing in the log, from the tables that it is made from; return how many.
-
-    Raises
-    ------
-    MillraceError
-        When these tables do not give what the log held.
-    """
-    dataset, examples = catalog.load(name), Table(name, "examples")
-    cursor, head = examples.cursor("join"), examples.cursor("seq")
-    mended, seq = 0, 0
-    if examples.count() == head:
-        return 0
-    with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
-        for _, found in again(dataset, room, cursor):
-            there = Table(name, "examples").read("seq", where=pl.col("seq").is_between(seq + 1, seq + found.height))["seq"]
-            lost = found.filter(~pl.col("seq").is_in(there.implode()))
-            if lost.height:
-                Table(name, "examples").append(lost, {"join": cursor, "seq": head})
-            mended, seq = mended + lost.height, seq + found.height
-    if seq != head:
-        raise MillraceError(
-            f"the log of {name} held {head:,} examples, and its tables events, labels and features give {seq:,}: they were "
-            f"changed by hand, too; restore the folder {tables.folder(name)} from a copy"
-        )
-    return mended
-
-
 def again(dataset: Dataset, room: WaitingRoom, joined: int) -> Iterator[tuple[int, pl.DataFrame]]:
     """Make the log again from the tables that it is made from, up to an arrival, without a change to anything.
 
@@ -131,24 +101,19 @@ def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tup
         clock at the last of these arrivals, in microseconds.
     """
     found, clock = room.pairs(after, upto), room.clock(upto)
-    pairs = found.with_columns(place=pl.max_horizontal("arrival", "event_arrival"))
+    pairs = found.with_columns(place=pl.max_horizontal("label_arrival", "event_arrival"))
     is_new = pl.col("place") > after
-    precedes = pl.col("label_time") < pl.col("event_time")
-    window = dataset.labels.window
-    is_late = pl.lit(False) if window is None else pl.col("clock") > pl.col("event_time") + window
-    accepted = pairs.filter(~precedes & ~is_late).sort("arrival").unique("event_arrival", keep="first", maintain_order=True)
-    accepted = accepted.filter(is_new).sort("place")
-    early = pairs.filter(precedes & is_new).sort("arrival")
-    late = pairs.filter(~precedes & is_late & is_new).height
+    accepted = answers.first_accepted(pairs, dataset.labels).filter(is_new).sort("place")
+    early = pairs.filter(answers.EARLY & is_new).sort("label_arrival")
+    late = pairs.filter(~answers.EARLY & answers.late(dataset.labels) & is_new).height
     return _examples(dataset, accepted), _quarantined(early, dataset), late, clock
 
 
 def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
-    of_labels, of_events = at_arrivals(accepted["arrival"]), at_arrivals(accepted["event_arrival"])
+    of_labels, of_events = at_arrivals(accepted["label_arrival"]), at_arrivals(accepted["event_arrival"])
     labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=of_labels)
     x = Table(dataset.name, "features").read("arrival", "clock", "x", where=of_events)
-    pairs = accepted.rename({"arrival": "label_arrival", "clock": "label_clock"})
-    pairs = pairs.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
+    pairs = accepted.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
     pairs = pairs.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
     at_place = pl.max_horizontal("label_clock", "clock").alias("clock")
     return pairs.rename({"place": "arrival"}).with_columns(at_place, weight=pl.lit(1.0))
@@ -156,8 +121,8 @@ def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     kept = ("event_id", "label", "label_time", "label_source")
-    rows = Table(dataset.name, "labels").read("arrival", "file", "line", *kept, where=at_arrivals(early["arrival"]))
-    times = dict(early.select("arrival", "event_time").iter_rows())
+    rows = Table(dataset.name, "labels").read("arrival", "file", "line", *kept, where=at_arrivals(early["label_arrival"]))
+    times = dict(early.select("label_arrival", "event_time").iter_rows())
     reasons, raw = [], []
     for row in rows.iter_rows(named=True):
         event_time = write_moment(times[row["arrival"]])

@@ -2,7 +2,7 @@
 
 Everything is made again from what it was made from, and compared to the last bit; nothing is changed::
 
-    events, labels, features ─► the log ─► the models' states ─► predictions ─► promotions
+    events, labels, features ─► the log, the outcomes ─► the models' states ─► predictions ─► promotions
                                                  └─► the files and MLflow's artifacts of versions
 """
 
@@ -16,7 +16,21 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, checkpoints, collector, evidence, examples, fold, history, join, models, parallel, state
+from millrace import (
+    bits,
+    catalog,
+    checkpoints,
+    collector,
+    evidence,
+    examples,
+    fold,
+    history,
+    join,
+    models,
+    outcomes,
+    parallel,
+    state,
+)
 from millrace.backfill import differing
 from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
@@ -81,6 +95,7 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
     report = VerifyReport(name, doubts)
     with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
         report.proofs.append(evidence.proof("examples", _log, dataset, room, tell))
+        report.proofs.append(evidence.proof("outcomes", _outcomes, dataset, room, tell))
         learned = Table(name, "examples").cursor("seq") * len(wanted)
         report.proofs += parallel.each(_folded, [(name, one, every) for one in wanted], learned, tell)
         report.proofs.append(evidence.proof("predictions", evidence.predictions, dataset, room, model, tell))
@@ -111,6 +126,26 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
             return
         proof.same = seq = last
         tell("the log", upto, joined)
+
+
+def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
+    """Make the outcomes again from events, labels and the log, in order of arrival."""
+    table, number = Table(dataset.name, "outcomes"), 0
+    room.follow()
+    matured, proof.recorded = table.cursor("mature"), table.cursor("number")
+    for upto, again in outcomes.again(dataset, room, matured):
+        last = number + again.height if upto < matured else proof.recorded
+        recorded = table.read(where=pl.col("number").is_between(number + 1, last))
+        difference = bits.difference(recorded, again.select(recorded.columns), "number")
+        if difference:
+            row = difference.row
+            unless = f"or labels or id_horizon was changed in {dataset.path}"
+            proof.problem = (
+                f"number {row['number']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)} ({unless})"
+            )
+            return
+        proof.same = number = last
+        tell("the outcomes", upto, matured)
 
 
 def _backfill(proof: Proof, dataset: Dataset, model: str, said: Table, tell: Progress) -> None:

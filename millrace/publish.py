@@ -93,7 +93,9 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
         new: list[Checkpoint] = []
         for one in due:
             try:
-                new.append(as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one)))
+                new.append(
+                    as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one), crowned)
+                )
             except RegistryError:
                 raise
             except MillraceError as error:  # a state that cannot be read holds up no other model
@@ -123,6 +125,7 @@ def as_version(
     last: Checkpoint | None,
     standing: dict[str, Any] | None,
     doubts: list[str] | None,
+    crowned: Promotion | None = None,
 ) -> Checkpoint:
     """Make a model's state a version; return it as published, not yet recorded.
 
@@ -134,6 +137,8 @@ def as_version(
         The state, and the one of this model that was last published, whose run goes on.
     standing, doubts
         How it does in the race, and what in it is not exact, where there is any.
+    crowned
+        The last promotion: where it is this model's, its reason and evidence are told.
 
     Raises
     ------
@@ -143,6 +148,7 @@ def as_version(
         When the state is gone or was changed.
     """
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
+    reigning = crowned if crowned and crowned.model == stands.model else None
     version = registry.publish(
         stands.model,
         checkpoints.read_state(dataset.name, stands.sha256, stands.model),
@@ -151,12 +157,13 @@ def as_version(
         sha256=stands.sha256,
         digest=stands.digest,
         run_id=run_id,
-        description=_description(dataset, stands, standing),
+        description=_description(dataset, stands, standing, reigning),
         tags={
             "environment": stands.environment,
             "clock": write_moment(stands.clock) or "",
             "skipped": str(stands.skips),
             **({"inexact": "; ".join(doubts)} if doubts else {}),
+            **({"promoted": str(reigning.number), "evidence": reigning.evidence} if reigning else {}),
         },
     )
     return replace(stands, version=version.number, run_id=version.run_id)
@@ -190,7 +197,7 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
     return microseconds(clock) // (cadence // timedelta(microseconds=1))
 
 
-def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None) -> str:
+def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None, reigning: Promotion | None) -> str:
     learned = f"`{stands.model}` after {stands.seq - stands.skips:,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
     scored = (
@@ -198,7 +205,8 @@ def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, objec
         if standing and standing["labelled"]
         else ""
     )
-    return learned + until + scored + f". State `{stands.digest[:16]}`."
+    crown = f" Champion since seq {reigning.seq:,}, before it {reigning.before}: {reigning.reason}." if reigning else ""
+    return learned + until + scored + f".{crown} State `{stands.digest[:16]}`."
 
 
 def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Promotion | None, report: PublishReport) -> None:

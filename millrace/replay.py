@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from millrace import asof, catalog, checkpoints, fold, join, models, parallel, publish, race, tables
+from millrace import asof, catalog, checkpoints, fold, mend, models, parallel, publish, race, tables
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError, unknown
 from millrace.fold import FoldReport
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 @dataclass
 class ReplayReport:
     """What was built again: a fold a model; ``same`` tells whether its digest is the one that was on record at its seq
-    (None where there was none). ``mended`` examples were missing in the log, and are back."""
+    (None where there was none). ``mended`` examples were missing in the log, and ``outcomes``, and are back."""
 
     dataset: str
     mended: int = 0
+    outcomes: int = 0
     folds: list[FoldReport] = field(default_factory=list)
     same: dict[str, bool | None] = field(default_factory=dict)
     publish: PublishReport | None = None
@@ -44,7 +45,8 @@ class ReplayReport:
 
     def __str__(self) -> str:
         says = {True: "the digest that was on record", False: "another digest than was on record", None: "a new lineage"}
-        said = [f"{self.mended:,} examples were missing in the log, and are back"] if self.mended else []
+        missing = {"examples were missing in the log": self.mended, "outcomes were missing": self.outcomes}
+        said = [f"{count:,} {what}, and are back" for what, count in missing.items() if count]
         said += [f"{one}; {says[self.same.get(one.model)]}" for one in self.folds]
         return "\n".join([*said, *([str(self.publish)] if self.publish else [])])
 
@@ -91,7 +93,7 @@ def replay(
             raise UsageError(f"to={to!r} returns one model: name it, such as replay({name!r}, 'prior', to={to!r})")
         return asof.model_at(catalog.load(name), model, to, progress)
     _, wanted = chosen(name, model)
-    report = ReplayReport(name, mended=join.mend(name))
+    report = ReplayReport(name, *mend.mend(name))
     learned = Table(name, "examples").cursor("seq") * len(wanted)
     for found, same in parallel.each(_rebuilt, [(name, one) for one in wanted], learned, progress):
         report.folds.append(found)

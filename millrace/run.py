@@ -82,8 +82,10 @@ def pending(name: str) -> bool:
         return False
     if tables.head(name) < head or logged.cursor("infer") < head or Table(name, "predictions").cursor("infer") < head:
         return True
+    if Table(name, "outcomes").cursor("mature") < examples.cursor("join"):
+        return True
     standings = Table(name, "standings")
-    if standings.cursor("score") < history.scorable(name) or standings.cursor("obeyed") < interventions.count(name):
+    if standings.cursor("matured") < history.scorable(name) or standings.cursor("obeyed") < interventions.count(name):
         return True
     learned = examples.cursor("join") >= head and _stamp(name).exists() and _stamp(name).read_text() == _mark(text, seq)
     return not learned and interventions.pausing(name) is None

@@ -32,8 +32,10 @@ class ModelStatus:
     ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
     ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
     predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
-    are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what
-    in it is not exact.
+    are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what in it is not exact. Of a shadow,
+    ``difference`` is the champion's mean loss minus its own over the ``paired`` events that both had predicted in this reign,
+    between ``lower`` and ``upper``. ``worse_since`` is since when the champion is no better than prior. ``confusion`` counts by
+    label what was said of it, where ``ConfusionMatrix`` is among the metrics.
     """
 
     seq: int = 0
@@ -52,6 +54,12 @@ class ModelStatus:
     loss: float | None = None
     recent_loss: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    paired: int = 0
+    difference: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    worse_since: datetime | None = None
+    confusion: dict[str, dict[str, int]] | None = None
 
 
 @dataclass
@@ -93,7 +101,9 @@ class Status:
         shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
         for order in ("pinned", "paused"):
             shown[order] = shown[order] and {**shown[order], "at": write_moment(shown[order]["at"])}
-        shown["models"] = {name: vars(model) for name, model in self.models.items()}
+        shown["models"] = {
+            name: {**vars(model), "worse_since": write_moment(model.worse_since)} for name, model in self.models.items()
+        }
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2)
 
 
@@ -181,6 +191,9 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
         if row is not None and row["labelled"]:
             one.labelled, one.empty, one.loss, one.recent_loss = row["labelled"], row["empty"], row["loss"], row["recent_loss"]
             one.metrics = orjson.loads(row["metrics"])
+            one.paired, one.difference, one.lower, one.upper = row["paired"] or 0, row["difference"], row["lower"], row["upper"]
+            one.worse_since = row["worse_since"]
+            one.confusion = orjson.loads(row["confusion"]) if row["confusion"] else None
     return found
 
 
@@ -193,10 +206,13 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         )
     if found.backfill_waiting:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
-    prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
-    if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
+    if (champion := found.models.get(found.champion or "")) is not None and champion.worse_since:
+        prior = found.models["prior"]
+        gap, since = -(prior.difference or 0), write_moment(champion.worse_since)
         found.problems.append(
-            f"the champion {found.champion!r} is no better than the base rate ({champion.loss:.4f} against {prior.loss:.4f})"
+            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this reign "
+            f"is {gap:+.4f} from prior's, over the same {prior.paired:,} labels; to see what would do better, run: "
+            f"millrace validate {found.dataset}"
         )
     for name, model in found.models.items():
         if name not in dataset.racing:

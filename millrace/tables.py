@@ -36,6 +36,7 @@ NAMES = (
     "features",
     "predictions",
     "examples",
+    "outcomes",
     "standings",
     "checkpoints",
     "definitions",
@@ -46,6 +47,7 @@ NAMES = (
 _KEYS = {
     "files": "number",
     "examples": "seq",
+    "outcomes": "number",
     "standings": "seq",
     "checkpoints": "seq",
     "definitions": "at",
@@ -53,7 +55,7 @@ _KEYS = {
     "interventions": "number",
 }
 _LAYOUT = "4"
-"""Grows when a table gets a column."""
+"""Grows when there is a new table or column."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
     "delta.enableExpiredLogCleanup": "false",
@@ -95,9 +97,14 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "seq": whole, "arrival": whole, "event_id": text, "event_time": time, "event_arrival": whole, "label": label,
             "label_time": time, "label_arrival": whole, "label_source": text, "weight": number, "clock": time, "x": x,
         },
+        "outcomes": {
+            "number": whole, "seq": whole, "arrival": whole, "event_id": text, "event_time": time, "event_arrival": whole,
+            "label": label, "label_source": text, "label_time": time, "label_arrival": whole, "clock": time,
+        },
         "standings": {
             "seq": whole, "model": text, "labelled": whole, "empty": whole, "loss": number, "recent_loss": number,
-            "metrics": text, "clock": time, "sha256": text, "at": time,
+            "metrics": text, "clock": time, "sha256": text, "at": time, "outcome": whole, "paired": whole, "difference": number,
+            "lower": number, "upper": number, "worse_since": time, "confusion": text,
         },
         "checkpoints": {
             "seq": whole, "model": text, "fingerprint": text, "environment": text, "sha256": text, "digest": text,
@@ -109,7 +116,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         },
         "promotions": {
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
-            "clock": time, "at": time,
+            "clock": time, "at": time, "outcome": whole,
         },
         "interventions": {
             "number": whole, "action": text, "model": text, "version": whole, "outcome": whole, "seq": whole, "reason": text,

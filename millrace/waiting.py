@@ -15,11 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from millrace import catalog
 from millrace.casting import UTC_MICROSECONDS
-from millrace.clock import from_microseconds, microseconds
+from millrace.clock import MICROSECOND, from_microseconds, microseconds
 from millrace.errors import writing
 from millrace.settings import settings
 from millrace.tables import Table
@@ -59,6 +60,19 @@ WHERE l.event_id IN (
     UNION SELECT event_id FROM label WHERE event > arrival AND event BETWEEN ?1 AND ?2
 ) ORDER BY l.arrival
 """
+# The windows that close between two arrivals: those of events that came before are open at the first.
+_CLOSINGS = """
+WITH closing AS (
+    SELECT arrival, event_id, time FROM event WHERE time >= ?3 AND time < ?4 AND arrival <= ?1
+    UNION ALL SELECT arrival, event_id, time FROM event WHERE arrival > ?1 AND arrival <= ?2 AND time < ?4
+)
+SELECT e.event_id, l.arrival, l.time, l.clock, e.arrival, e.time FROM closing e
+LEFT JOIN label l ON l.event_id = e.event_id AND l.event = e.arrival
+"""
+_CLOCKS = """
+SELECT arrival, clock FROM event WHERE arrival > ?1 AND arrival <= ?2
+UNION ALL SELECT arrival, clock FROM label WHERE arrival > ?1 AND arrival <= ?2 ORDER BY 1
+"""
 _FOR_EVER = 2**62
 _BEGINNING = microseconds(datetime.fromisoformat("0001-01-01T00:00Z"))
 _AT_ONCE = 500
@@ -80,8 +94,10 @@ class WaitingRoom:
         self._dataset = dataset
         self._path: Path = whole or settings().cache / dataset / "ids.db"
         self._forgets = whole is None
-        horizon = catalog.load(dataset).id_horizon
-        self._horizon = _FOR_EVER if horizon is None else horizon // timedelta(microseconds=1)
+        declared = catalog.load(dataset)
+        horizon, window = declared.id_horizon, declared.labels.window
+        self._horizon = _FOR_EVER if horizon is None else horizon // MICROSECOND
+        self._window = None if window is None else window // MICROSECOND
 
     def __enter__(self) -> WaitingRoom:
         with writing(f"the index of ids {self._path}"):
@@ -106,13 +122,15 @@ class WaitingRoom:
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)
+        if self._window is not None:  # then windows close, which are found by their events' times
+            self._connection.execute("CREATE INDEX IF NOT EXISTS event_of_time ON event (time)")
 
     def follow(self) -> None:
         """Take up what the tables have and the index has not, and forget what is too old, in one transaction."""
         labels = Table(self._dataset, "labels")  # the last that ingestion writes: what it has, the others have
         if self._cursor() == (labels.identity, labels.cursor("ingest"), self._horizon):
             return
-        joined = (self._forgets and Table(self._dataset, "examples").cursor("clock")) or _BEGINNING
+        joined = self._done() if self._forgets else _BEGINNING
         labels = Table(self._dataset, "labels")  # opened after: it has all that is joined
         head, identity = labels.cursor("ingest"), labels.identity
         one = self._connection
@@ -138,6 +156,13 @@ class WaitingRoom:
         except BaseException:
             one.execute("ROLLBACK")
             raise
+
+    def _done(self) -> int:
+        """Return the data's clock up to where all that needs the index is done."""
+        clocks = [Table(self._dataset, "examples").cursor("clock")]
+        if self._window is not None:
+            clocks.append(Table(self._dataset, "outcomes").cursor("clock"))
+        return min(clock or _BEGINNING for clock in clocks)
 
     def _cursor(self) -> tuple[str, int, int]:
         """Return which tables the index follows, up to which file, and for which horizon."""
@@ -210,14 +235,38 @@ class WaitingRoom:
         Returns
         -------
         DataFrame
-            ``event_id``, ``arrival``, ``label_time`` and ``clock`` of the label, ``event_arrival`` and ``event_time``, in order
-            of ``arrival``; the earlier labels of these events, too.
+            ``event_id``, ``label_arrival``, ``label_time``, ``label_clock`` (the data's clock at the label's arrival),
+            ``event_arrival``, ``event_time``, in order of ``label_arrival``; the earlier labels of these events, too.
         """
         rows = self._connection.execute(_PAIRS, (after + 1, upto)).fetchall()
-        schema: dict[str, Any] = {"event_id": pl.String, "arrival": pl.Int64, "label_time": pl.Int64, "clock": pl.Int64}
-        frame = pl.DataFrame(rows, schema=schema | {"event_arrival": pl.Int64, "event_time": pl.Int64}, orient="row")
-        frame = frame.filter(pl.max_horizontal("arrival", "event_arrival") <= upto)
-        return frame.with_columns(pl.col("label_time", "clock", "event_time").cast(UTC_MICROSECONDS))
+        return _as_pairs(rows).filter(pl.max_horizontal("label_arrival", "event_arrival") <= upto)
+
+    def closings(self, after: int, upto: int) -> pl.DataFrame:
+        """Return the events whose windows close after an arrival, up to another, each with all of its labels.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`pairs`, what is the label's being null where an event has none; the ``place`` at which the window
+            closes and the data's ``clock`` there. In no order.
+        """
+        assert self._window is not None, "windows close where there are some"
+        clocks = self._connection.execute(_CLOCKS, (after, upto)).fetchall()
+        if not clocks:
+            return _as_pairs([]).with_columns(place=pl.col("event_arrival"), clock=pl.col("event_time"))
+        since = self.clock(after)
+        opened = _BEGINNING if since is None else since - self._window
+        rows = self._connection.execute(_CLOSINGS, (after, upto, opened, clocks[-1][1] - self._window)).fetchall()
+        arrivals, moments = np.array(clocks, np.int64).T
+        found = _as_pairs(rows)
+        closed = np.searchsorted(moments, found["event_time"].to_physical().to_numpy() + self._window, side="right")
+        place = np.maximum(arrivals[closed], found["event_arrival"].to_numpy())  # or it came when it was closed
+        clock = moments[np.searchsorted(arrivals, place)]
+        return found.with_columns(place=place, clock=pl.Series(clock, dtype=pl.Int64).cast(UTC_MICROSECONDS))
+
+    def has_forgotten(self) -> bool:
+        """Tell whether there are events that the index no longer knows."""
+        return self._count("SELECT count(*) FROM event") < Table(self._dataset, "events").count()
 
     def answered(self, after: int, upto: int) -> pl.Series:
         """Return the arrivals of the events after an arrival, up to another, that came later than a label of theirs."""
@@ -235,7 +284,7 @@ class WaitingRoom:
         if clock is None:
             return 0
         moment = microseconds(clock)
-        since = _BEGINNING if window is None else moment - window // timedelta(microseconds=1)
+        since = _BEGINNING if window is None else moment - window // MICROSECOND
         waiting = "SELECT count(*) FROM event WHERE labelled = 0 AND time >= ? AND clock >= ?"
         return self._count(waiting, since, moment - self._horizon)
 
@@ -255,6 +304,12 @@ class WaitingRoom:
             some = wanted[start : start + _AT_ONCE]
             found.extend(self._connection.execute(question.format(",".join("?" * len(some))), some).fetchall())
         return found
+
+
+def _as_pairs(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    names = ("event_id", "label_arrival", "label_time", "label_clock", "event_arrival", "event_time")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Int64) | {"event_id": pl.String}, orient="row")
+    return frame.with_columns(pl.col("label_time", "label_clock", "event_time").cast(UTC_MICROSECONDS))
 
 
 def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:

@@ -6,6 +6,7 @@
 | ingest | ``tasks.ingest`` | the landing folder | ``files``, ``events``, ``labels``, ``quarantine`` | Great Expectations |
 | infer | ``tasks.infer`` | ``events``, published versions | ``features``, ``predictions``, the outbox | River |
 | learn: join | ``tasks.learn`` | ``labels``, ``features`` | ``examples``, ``quarantine`` | Polars, Delta Lake |
+| learn: mature | ``tasks.learn`` | ``labels``, ``examples`` | ``outcomes`` | Polars, Delta Lake |
 | learn: fold | ``tasks.learn`` | ``examples`` | ``checkpoints``, ``definitions`` | River |
 | learn: score | ``tasks.learn`` | ``examples``, ``predictions``, ``interventions`` | ``standings``, ``promotions`` | River |
 | learn: publish | ``tasks.learn`` | ``checkpoints``, ``standings`` | MLflow, ``checkpoints`` | MLflow |

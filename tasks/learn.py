@@ -8,6 +8,7 @@ from prefect import task
 
 import millrace.fold
 import millrace.join
+import millrace.outcomes
 import millrace.publish
 import millrace.race
 from millrace import catalog
@@ -26,6 +27,12 @@ async def join(dataset: str) -> int:
     report = millrace.join.join(dataset)
     tell("join", report)
     return report.examples
+
+
+@task(task_run_name="mature-{dataset}", retries=2, retry_delay_seconds=5)
+async def mature(dataset: str) -> None:
+    """Note the outcomes that nothing can change any more."""
+    tell("mature", millrace.outcomes.mature(dataset))
 
 
 @task(task_run_name="fold-{dataset}-{model}")

@@ -47,7 +47,7 @@ dataset = Dataset(
     metrics=["Accuracy"],
     cadence=timedelta(hours=1),
     labels=Labels(window=timedelta(days=1)),
-    race=Race(minimum=5, cooldown=5),
+    race=Race(minimum=5, cooldown=5, level=1),
 )
 '''
 

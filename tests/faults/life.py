@@ -76,10 +76,11 @@ def account(shop: Shop) -> dict[str, Any]:
     said = shop.table("predictions").select("event_id", "model", "seq", "served", "answered", "prediction", "probabilities")
     lines = [orjson.loads(line) for path in outbox.folder("shop").glob("*.ndjson") for line in path.read_bytes().splitlines()]
     keys = ("seq", "event_id", "label", "arrival", "label_arrival", "clock", "x")
-    counts = {name: shop.table(name).height for name in ("files", "events", "labels", "quarantine", "examples", "promotions")}
+    counts = {name: shop.table(name).height for name in ("files", "events", "labels", "quarantine", "promotions")}
     return {
         "status": found,
         "log": shop.table("examples").select(keys).rows(),
+        "outcomes": shop.table("outcomes").drop("label_time").rows(),
         "predictions": said.sort("event_id", "model").rows(),
         "served": sorted((row["event_id"], str(row["prediction"]), row["model"]) for row in lines),
         "promotions": shop.table("promotions").select("number", "seq", "model", "before", "evidence").rows(),

@@ -93,7 +93,7 @@ def test_two_learners_beside_each_other_learn_once(shop: Shop, monkeypatch: pyte
     inside: list[str] = []
 
     def competed(table: Table, *arguments: Any) -> None:
-        if table.name in ("files", "features", "predictions", "examples", "checkpoints") and not inside:
+        if table.name in ("files", "features", "predictions", "examples", "outcomes", "checkpoints") and not inside:
             inside.append(table.name)
             shop.tick()  # another process does the whole tick between this one's read and its commit
             inside.pop()

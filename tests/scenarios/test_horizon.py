@@ -17,6 +17,7 @@ from millrace import catalog, features, tables
 from millrace.errors import DatasetError
 from millrace.ingest import ingest
 from millrace.join import join
+from millrace.outcomes import mature
 from millrace.status import status
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -121,19 +122,20 @@ class _Label(_Event):
 
 
 _Row = tuple[str, int, datetime, object]
-_Story = tuple[list[tuple[int, int]], int, int, int, int, int]
+_Story = tuple[list[tuple[int, int]], list[tuple[int, int, int]], int, int, int, int, int]
 
 
 def _told(rows: list[_Row]) -> _Story:
     """Apply the rules row by row.
 
-    Return the log (arrivals of the event and the label), how many rows were duplicates, quarantined or corrections, how many
+    Return the log (arrivals of the event and the label), the outcomes (the log's end, place and event), how many
+    rows were duplicates, quarantined or corrections, how many
     labels late, and how many labels wait.
     """
     events: list[_Event] = []
     labels: list[_Label] = []
     duplicates = quarantined = 0
-    clock = BEGINNING
+    clock, clocks = BEGINNING, dict[int, datetime]()
     for arrival, (kind, id, time, value) in enumerate(rows, 1):
         moment = max(clock, time)
         of_id = [event for event in events if event.id == id and moment - event.clock <= HORIZON]
@@ -154,7 +156,7 @@ def _told(rows: list[_Row]) -> _Story:
                 duplicates += 1
                 continue
             labels.append(_Label(arrival, id, time, value, moment, event, bool(before)))
-        clock = moment
+        clock = clocks[arrival] = moment
     pairs = [(label, label.event) for label in labels if label.event is not None]
     quarantined += sum(label.time < event.time for label, event in pairs)
     pairs = [(label, event) for label, event in pairs if label.time >= event.time]
@@ -162,7 +164,16 @@ def _told(rows: list[_Row]) -> _Story:
     first = {event.arrival: label.arrival for label, event in reversed(in_time)}
     waiting = sum(label.event is None and clock - label.clock <= HORIZON for label in labels)
     corrections = sum(label.correction for label in labels)
-    return sorted(first.items(), key=max), duplicates, quarantined, corrections, len(pairs) - len(in_time), waiting
+    log = sorted(first.items(), key=max)
+    closed = sorted((max(place, event.arrival), event.time, event.arrival) for event, place in _closings(events, clocks))
+    outcomes = [(sum(max(pair) <= place for pair in log), place, event) for place, _, event in closed if event in first]
+    return log, outcomes, duplicates, quarantined, corrections, len(pairs) - len(in_time), waiting
+
+
+def _closings(events: list[_Event], clocks: dict[int, datetime]) -> list[tuple[_Event, int]]:
+    """Return the events whose windows have closed, each with the first arrival whose clock has passed its window."""
+    past = {event.arrival: [at for at, clock in clocks.items() if clock > event.time + WINDOW] for event in events}
+    return [(event, past[event.arrival][0]) for event in events if past[event.arrival]]
 
 
 def _taken_in_and_joined(name: str) -> None:
@@ -176,6 +187,7 @@ def _taken_in_and_joined(name: str) -> None:
         kept = new.select("arrival", "event_id", "event_time", "clock", versions=pl.lit("{}"))
         table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
     join(name)
+    mature(name)
 
 
 _ROW = st.tuples(
@@ -215,6 +227,7 @@ def test_the_log_is_what_the_rules_say_however_rows_are_cut(
             shutil.rmtree(one.place / "cache" / "shop")
     found = status("shop")
     log = Table("shop", "examples").read("event_arrival", "label_arrival").rows()
+    outcomes = Table("shop", "outcomes").read("seq", "arrival", "event_arrival").rows()
     late = Table("shop", "examples").cursor("late")
-    story = (log, found.duplicates, found.quarantined, found.corrections, late, found.labels_waiting)
+    story = (log, outcomes, found.duplicates, found.quarantined, found.corrections, late, found.labels_waiting)
     assert story == _told(rows)
