@@ -19,7 +19,7 @@ import polars as pl
 from millrace import durable, tables
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
-from millrace.errors import MillraceError, writing
+from millrace.errors import MillraceError, UsageError, writing
 from millrace.learner import SUSPEND_AFTER, Skip
 from millrace.tables import Table
 
@@ -178,6 +178,24 @@ def version_of(table: Table, stands: Checkpoint) -> int | None:
     same = (pl.col("seq") == stands.seq) & (pl.col("digest") == stands.digest)
     rows = table.read("version", where=_of(stands.model, stands.fingerprint, stands.environment) & same)
     return max(rows["version"].drop_nulls().to_list(), default=None)
+
+
+def of_version(table: Table, number: int) -> Checkpoint:
+    """Return the state that is this version in MLflow.
+
+    Raises
+    ------
+    UsageError
+        When no checkpoint is; the message says which is the newest.
+    """
+    rows = table.read(where=pl.col("version") == number)
+    if not rows.height:
+        versions = table.read(pl.col("version").max())["version"][0]
+        raise UsageError(
+            f"unknown version {number} of {table.path.parent.name}; "
+            + (f"the newest is v{versions}" if versions else "nothing was published yet")
+        )
+    return Checkpoint(**rows.row(-1, named=True))
 
 
 def record(table: Table, version: Checkpoint) -> None:

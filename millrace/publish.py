@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from millrace import catalog, checkpoints, models, promotions, race
+from millrace import alias, catalog, checkpoints, interventions, models, promotions, race
 from millrace.checkpoints import Checkpoint
 from millrace.clock import microseconds, now, write_moment
 from millrace.dataset import PRIOR, Dataset
@@ -102,7 +102,7 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
                 report.problems.append(f"{one}: {error}")
         newest |= _recorded(table, new)
         report.versions = {one.model: one.version or 0 for one in new if newest.get(one.model) is one}
-        _set_aliases(registry, newest, report)
+        _set_aliases(registry, newest, crowned, report)
         _log_metrics(registry, newest, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
@@ -209,14 +209,18 @@ def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, objec
     return learned + until + scored + f".{crown} State `{stands.digest[:16]}`."
 
 
-def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], report: PublishReport) -> None:
+def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Promotion | None, report: PublishReport) -> None:
     """Point the aliases at what the tables say: those of new versions, and the champion's until it agrees."""
-    wanted: dict[str, int | None] = dict(report.versions)
-    if report.champion in newest:
-        wanted["champion"] = newest[report.champion].version
-    for alias, number in wanted.items():
-        if number is not None and registry.version_of(alias) != number:
-            registry.alias(alias, number)
+    for model, number in report.versions.items():
+        if registry.version_of(model) != number:
+            registry.alias(model, number)
+    orders = interventions.in_force(report.dataset)
+    pinned = orders.pin if orders.pin and orders.pin.version is not None else None
+    served = pinned.version if pinned else newest[report.champion].version if report.champion in newest else None
+    if served is not None:
+        why = str(orders.pin) if orders.pin else crowned.reason if crowned else ""
+        moved = alias.serve(registry, report.dataset, served, {"served": why, "paused": str(orders.pause or "")})
+        report.problems += [moved] if moved else []
 
 
 def _log_metrics(

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
+from millrace.interventions import Intervention
 from millrace.status import ModelStatus, Status
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def status(one: Status) -> None:
     if one.champion:
         since = f"since {write_moment(one.champion_since)}" if one.champion_since else "since the start"
         out.print(f"champion: [bold]{one.champion}[/], {since}: {one.champion_reason}")
+    for order in (one.pinned, one.paused):
+        if order:
+            out.print(f"[yellow]![/] {escape(str(Intervention(**order)))}")
     if empty := {name: model.empty for name, model in one.models.items() if model.empty}:
         out.print(
             f"[dim]predictions without an answer, which cost the most: {', '.join(f'{n} {k:,}' for n, k in empty.items())}[/]"

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, history, models, promotions, race, tables
+from millrace import alias, catalog, checkpoints, history, interventions, models, promotions, race, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.fold import suspension
@@ -64,7 +64,11 @@ class ModelStatus:
 
 @dataclass
 class Status:
-    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``."""
+    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``.
+
+    ``served`` is the version in service, such as ``recent v12``; ``pinned`` and ``paused`` are the orders in force (the row of
+    ``interventions``: ``reason``, ``at``, and of a pin ``version`` and ``model`` where serving is frozen at one).
+    """
 
     dataset: str
     files: int = 0
@@ -85,6 +89,9 @@ class Status:
     champion: str | None = None
     champion_since: datetime | None = None
     champion_reason: str | None = None
+    served: str | None = None
+    pinned: dict[str, Any] | None = None
+    paused: dict[str, Any] | None = None
     loss: str | None = None
     models: dict[str, ModelStatus] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -92,6 +99,8 @@ class Status:
     def as_json(self) -> bytes:
         """Return the status as JSON: the contract of ``millrace status DATASET --json``."""
         shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
+        for order in ("pinned", "paused"):
+            shown[order] = shown[order] and {**shown[order], "at": write_moment(shown[order]["at"])}
         shown["models"] = {
             name: {**vars(model), "worse_since": write_moment(model.worse_since)} for name, model in self.models.items()
         }
@@ -121,8 +130,23 @@ def status(name: str) -> Status:
     found.champion_since = promotion.clock if promotion else None
     found.champion_reason = promotion.reason if promotion else "the first champion, until a model is better"
     found.models = _models(dataset)
+    _tell_orders(found)
     _look_for_problems(found, dataset)
     return found
+
+
+def _tell_orders(found: Status) -> None:
+    orders = interventions.in_force(found.dataset)
+    found.pinned = vars(orders.pin) if orders.pin else None
+    found.paused = vars(orders.pause) if orders.pause else None
+    model, version = found.champion or "", None
+    if orders.pin and orders.pin.version is not None:
+        model, version = orders.pin.model or "", orders.pin.version
+    elif model in found.models:
+        version = found.models[model].version
+    found.served = f"{model} v{version}" if version is not None else None
+    if moved := alias.mark(found.dataset).moved:
+        found.problems.append(moved)
 
 
 def _count_rows(found: Status) -> None:
@@ -195,7 +219,7 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
         elif model.suspended:
             found.problems.append(f"model {name!r} is {suspension(dataset, name, model.seq, model.skipped)}")
-        elif model.seq < found.examples:
+        elif model.seq < found.examples and not found.paused:
             found.problems.append(
                 f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"
             )
