@@ -20,6 +20,7 @@ from benchmarks.depth import depth
 from benchmarks.figures import Figure
 from benchmarks.place import CHECKOUT
 from benchmarks.publishing import publishing
+from benchmarks.race import race
 from benchmarks.validation import curve, validation, waiting
 from millrace.clock import now
 
@@ -37,6 +38,7 @@ ALL: dict[str, Callable[[int], list[Figure]]] = {
     "depth": depth,
     "idle": figures.idling,
     "publish": publishing,
+    "race": race,
 }
 
 

@@ -27,8 +27,8 @@ from benchmarks.figures import Figure, timed
 from benchmarks.place import environment, land
 from millrace import catalog, checkpoints, models, tables
 from millrace.clock import microseconds, now
-from millrace.race import Race
 from millrace.run import run
+from millrace.standings import Race
 from millrace.tables import Table
 
 DEEP, SHALLOW, NEW, AT_ONCE = 10_000_000, 10_000, 1_000, 500_000

@@ -3,7 +3,8 @@
 The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
 ``expect``; ``Memory``, ``count``, ``since``, ``mean``, ``total``, ``low``, ``high``, ``distinct``, ``last_value``), and
 for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
-``backfill``, ``replay``, ``verify``, ``validate``, ``explain``). Everything is imported when it is first used:
+``backfill``, ``replay``, ``verify``, ``validate``, ``explain``; ``promote``, ``rollback``, ``pin``, ``pause``). Everything
+is imported when it is first used:
 ``import millrace`` is cheap.
 """
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from millrace import expect as expect
     from millrace.backfill import backfill as backfill
     from millrace.batch import Batch as Batch
+    from millrace.control import pause as pause
+    from millrace.control import pin as pin
+    from millrace.control import promote as promote
+    from millrace.control import rollback as rollback
     from millrace.dataset import Dataset as Dataset
     from millrace.dataset import Labels as Labels
     from millrace.dataset import Race as Race
@@ -80,7 +85,11 @@ _HOMES = {
     "low": "millrace.memory",
     "mean": "millrace.memory",
     "new": "millrace.new",
+    "pause": "millrace.control",
+    "pin": "millrace.control",
+    "promote": "millrace.control",
     "replay": "millrace.replay",
+    "rollback": "millrace.control",
     "run": "millrace.run",
     "since": "millrace.memory",
     "status": "millrace.status",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, history, parallel, tables
+from millrace import bits, catalog, history, interventions, parallel, tables
 from millrace.clock import MICROSECOND, write_duration
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
@@ -106,13 +106,15 @@ def backfill(
     ------
     UsageError, DatasetError
         When there is no such dataset or file, the files are too large, or the dataset's file is broken; when a backfill that
-        was cut off has another cadence.
+        was cut off has another cadence; when learning is paused.
     MillraceError
         When events are older than those that have arrived; nothing was brought in.
     """
     dataset = catalog.load(name)
     if cadence is not None and cadence < MICROSECOND:
         raise UsageError(f"cadence {cadence} must be longer than nothing; write 1h or 1d")
+    if paused := interventions.pausing(name):
+        raise UsageError(f"{name} is {paused}; a backfill learns: first run: millrace pause {name} --off --reason …")
     if tables.created(name):
         for _, last in history.unpredicted(name):
             _begun(dataset, last, cadence)

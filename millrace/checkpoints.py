@@ -19,7 +19,7 @@ import polars as pl
 from millrace import durable, tables
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
-from millrace.errors import MillraceError, writing
+from millrace.errors import MillraceError, UsageError, writing
 from millrace.learner import SUSPEND_AFTER, Skip
 from millrace.tables import Table
 
@@ -144,15 +144,17 @@ def of_version(dataset: str, number: int) -> Checkpoint:
 
     Raises
     ------
-    MillraceError
-        When nothing is: then it is not loaded.
+    UsageError
+        When nothing is: then it is not loaded; the message says which is the newest.
     """
     table = Table(dataset, "checkpoints")
     key = (table.identity, number)
     if key not in _VERSIONS:
         rows = table.read(where=pl.col("version") == number)
         if not rows.height:
-            raise MillraceError(f"version {number} is not on record in {table.path}, and is not loaded; {_repair(dataset)}")
+            newest = table.read(pl.col("version").max())["version"][0]
+            there = f"the newest is v{newest}" if newest else "nothing was published yet"
+            raise UsageError(f"unknown version {number} of {dataset}: it is not on record in {table.path}; {there}")
         _VERSIONS[key] = Checkpoint(**rows.row(-1, named=True))
     return _VERSIONS[key]
 

@@ -12,7 +12,7 @@ import warnings
 
 import click
 
-from millrace.commands import past, stages, views  # noqa: F401 - entered into the group
+from millrace.commands import orders, past, stages, views  # noqa: F401 - entered into the group
 from millrace.commands.group import millrace as millrace
 from millrace.errors import InexactModelWarning, MillraceError, UsageError, unknown
 

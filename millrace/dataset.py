@@ -102,7 +102,7 @@ def _length(window: Any) -> timedelta | None:
 
 @dataclass(frozen=True)
 class Race:
-    """When a shadow becomes champion: its mean loss is lower over the events that both predicted.
+    """When a shadow becomes champion: its mean loss is lower, with evidence, over the labelled events that both predicted.
 
     Parameters
     ----------
@@ -110,14 +110,34 @@ class Race:
         So many of these events must be labelled first.
     cooldown
         So many further labels must pass after a promotion before the next.
+    level
+        The chance, at most, that in one reign a shadow is promoted that was no better, though it is looked at after every label
+        (:mod:`millrace.reign` says what that covers). 1 asks for no evidence: the lower mean is enough.
+    window
+        The evidence also begins anew after so many labels, for a shadow that is better only lately; None: it never does.
+
+    Examples
+    --------
+    >>> Race(level=5)
+    Traceback (most recent call last):
+    millrace.errors.DatasetError: race: level=5 must be above 0 and at most 1; 0.05 is 5%
     """
 
     minimum: int = 200
     cooldown: int = 200
+    level: float = 0.05
+    window: int | None = 10_000
 
     def __post_init__(self) -> None:
         if self.minimum < 1 or self.cooldown < 0:
             raise DatasetError(f"race: minimum={self.minimum} must be 1 or more, cooldown={self.cooldown} 0 or more")
+        if not 0 < self.level <= 1:
+            raise DatasetError(f"race: level={self.level} must be above 0 and at most 1; 0.05 is 5%")
+        if self.window is not None and self.window < self.minimum:
+            raise DatasetError(
+                f"race: window={self.window} is shorter than minimum={self.minimum} labels, so it would prove nothing; "
+                f"window={self.minimum} or more, or None, would be right"
+            )
 
 
 @dataclass(frozen=True)

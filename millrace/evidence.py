@@ -18,7 +18,7 @@ import polars as pl
 from millrace import bits, checkpoints, features, models, promotions, race, tables, task
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError
-from millrace.infer import load
+from millrace.infer import Asked, load, versions_asked
 from millrace.parallel import Progress
 from millrace.promotions import Promotion
 from millrace.tables import Table
@@ -85,7 +85,7 @@ def predictions(proof: Proof, dataset: Dataset, room: WaitingRoom, model: str | 
     table, logged = Table(dataset.name, "predictions"), Table(dataset.name, "features")
     room.follow()
     head, doubts, inexact = table.cursor("infer"), models.doubts(dataset.name), set[str]()
-    wanted = (pl.col("origin") == "live") & (pl.lit(True) if model is None else pl.col("model") == model)
+    wanted = pl.col("origin").is_in(["live", "pinned"]) & (pl.lit(True) if model is None else pl.col("model") == model)
     versions = Table(dataset.name, "checkpoints").read("version", "environment", where=pl.col("version").is_not_null())
     here = set(versions.filter(environment=models.environment())["version"])
     left_out = Counter[str]()
@@ -95,22 +95,22 @@ def predictions(proof: Proof, dataset: Dataset, room: WaitingRoom, model: str | 
         recorded = table.read(where=within & wanted).drop("at")
         proof.recorded += recorded.height
         answered = pl.col("arrival").is_in(room.answered(after, upto).implode()).alias("answered")
-        again, unasked = [recorded.clear()], [recorded.clear().select("arrival", "model")]
+        again, unasked = [recorded.clear()], [recorded.clear().select("arrival", "model", "origin")]
         rows = logged.read(where=within & pl.col("versions").is_not_null()).with_columns(answered)
         for asked in rows.partition_by("versions", maintain_order=True):
             lineup, xs = orjson.loads(asked["versions"][0]), features.rows(asked["x"].struct.unnest())
-            for one, version in lineup["versions"].items():
-                if model in (None, one):
-                    reason = "of another environment" if version[0] not in here else None
-                    made = None if reason else _said_again(dataset, one, version, lineup["champion"], asked, xs)
+            for version in versions_asked(lineup):
+                if model in (None, version.model):
+                    reason = "of another environment" if version.number not in here else None
+                    made = None if reason else _said_again(dataset, version, asked, xs)
                     if isinstance(made, pl.DataFrame):
                         again.append(made.select(recorded.columns).cast(recorded.schema))
                     else:
-                        unasked.append(asked.select("arrival", model=pl.lit(one)))
+                        unasked.append(asked.select("arrival", model=pl.lit(version.model), origin=pl.lit(version.origin)))
                         left_out[reason or f"that cannot be loaded ({made})"] += asked.height
-        compared = recorded.join(pl.concat(unasked), on=["arrival", "model"], how="anti")
+        compared = recorded.join(pl.concat(unasked), on=["arrival", "model", "origin"], how="anti")
         made = pl.concat(again)
-        while found := bits.difference(_without(compared, inexact), _without(made, inexact), "arrival", "model"):
+        while found := bits.difference(_without(compared, inexact), _without(made, inexact), "arrival", "model", "origin"):
             row, one = found.row, found.row["model"]
             where = f"event {row['event_id']!r} (arrival {row['arrival']}), {one} v{row['version']} at seq {row['seq']}"
             proof.differs(f"{where}: {found}", bool(doubts.get(one)), by_hand(dataset))
@@ -126,19 +126,15 @@ def _without(frame: pl.DataFrame, some: set[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("model").is_in(list(some)))
 
 
-def _said_again(
-    dataset: Dataset, model: str, version: tuple[int, int, str], champion: str, asked: pl.DataFrame, xs: list[dict[str, Any]]
-) -> pl.DataFrame | str:
+def _said_again(dataset: Dataset, version: Asked, asked: pl.DataFrame, xs: list[dict[str, Any]]) -> pl.DataFrame | str:
     """Ask a version about events; where it cannot be loaded, return why."""
-    number, seq, sha256 = version
     try:
-        estimator = load(dataset, number, sha256)
+        estimator = load(dataset, version.number, version.sha256)
     except Exception as error:  # noqa: BLE001 - a pickle of what is no longer in the dataset's file may raise anything
-        return f"v{number}: {error}"
+        return f"v{version.number}: {error}"
     said, errors = task.predict(estimator, dataset.task, xs)
-    kept = {"model": model, "version": number, "seq": seq, "served": model == champion, "origin": "live"}
     columns = {**task.to_columns(dataset, said), "error": pl.Series(errors, dtype=pl.String)}
-    return asked.with_columns(**{name: pl.lit(value) for name, value in kept.items()}, **columns)
+    return asked.with_columns(**version.columns(), **columns)
 
 
 def states(proof: Proof, dataset: Dataset, model: str | None, tell: Progress) -> None:
@@ -206,12 +202,17 @@ def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress)
 
 
 def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
-    """Run the race again over the stored predictions, by the rule; compare who was promoted, and on what evidence."""
-    head = Table(dataset.name, "standings").cursor("score")
-    recorded = [one for one in promotions.history(dataset.name) if one.seq <= head]
-    proof.recorded, after = len(recorded), 0
+    """Run the race again over the stored predictions, by the rule, what was ordered given; compare who was promoted, and why."""
+    head = Table(dataset.name, "standings").cursor("matured")
+    recorded = promotions.history(dataset.name)
+    proof.recorded = len([one for one in recorded if one.outcome is None or one.outcome <= head])
+    earlier = len([one for one in recorded if one.outcome is None])
+    if earlier:
+        proof.notes.append(f"{earlier:,} by the rule of an earlier release stand, and are not proven")
+    after = -1
     for upto, found in race.again(dataset, head):
-        for row, again in itertools.zip_longest([one for one in recorded if after < one.seq <= upto], found):
+        there = [one for one in recorded if one.outcome is not None and after < one.outcome <= upto]
+        for row, again in itertools.zip_longest(there, found):
             if row and row.model not in dataset.racing:
                 proof.notes.append(f"not proven from number {row.number} on: {row.model} is no longer in {dataset.path}")
                 return
@@ -231,7 +232,7 @@ def _otherwise(dataset: Dataset, row: Promotion | None, again: Promotion | None)
     if row is None or again is None:
         said = "is on record, and by the rule there is none" if row else "is not on record"
     else:
-        fields = ("number", "seq", "model", "before", "evidence", "reason", "clock")
+        fields = ("number", "seq", "outcome", "model", "before", "evidence", "reason", "clock")
         differing = [name for name in fields if getattr(row, name) != getattr(again, name)]
         if not differing:
             return None

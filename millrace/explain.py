@@ -150,7 +150,7 @@ def _predictions(
         one.loss = float(dataset.race_loss.of(prediction, example["label"])) if example else None
         found.predictions.append(one)
         version = versions.get((one.model, one.version))
-        if one.origin != "live":
+        if one.origin == "backfill":
             one.note = f"made in a backfill; to prove it, run: millrace replay {dataset.name} {one.model} --verify"
         elif version is None:
             one.note = f"v{one.version} is not in the table checkpoints, which was changed by hand"

@@ -122,13 +122,13 @@ def waits(name: str, events: int) -> str:
 
 
 def scorable(name: str) -> int:
-    """Return up to which place of the log the race can be scored: before the first example that waits for predictions."""
-    log, said = Table(name, "examples"), Table(name, "predictions")
+    """Return up to which outcome the race can be scored: before the first whose event waits for predictions."""
+    outcomes, said = Table(name, "outcomes"), Table(name, "predictions")
     histories, live = stretches(name, said.cursor("backfill")), said.cursor("infer")
-    if not histories and live >= log.cursor("join"):
-        return log.cursor("seq")  # as in an idle tick: nothing is read
+    if not histories and live >= outcomes.cursor("mature"):
+        return outcomes.cursor("number")  # as in an idle tick: nothing is read
     unsaid = pl.col("event_arrival") > live
     for first, last in histories:
         unsaid = unsaid | pl.col("event_arrival").is_between(first, last)
-    waiting = log.read("seq", where=unsaid)["seq"]
-    return int(waiting[0]) - 1 if waiting.len() else log.cursor("seq")
+    waiting = outcomes.read("number", where=unsaid)["number"]
+    return int(waiting[0]) - 1 if waiting.len() else outcomes.cursor("number")

@@ -1,8 +1,9 @@
 """Stage 2: what does each model say of the new events, and whose word is served?
 
 Features are computed once and logged, and with them the versions that are to predict, so that a run that was cut off
-says the same when it is done again. Every model of the race predicts; the champion's predictions are served. Of events that
-were brought in as history features are logged, and no version predicts.
+says the same when it is done again. Every model of the race predicts; the champion's predictions are served. Where a person
+has pinned a version, that one is served, and the newest of its model goes on beside it. Of events that were brought in as
+history features are logged, and no version predicts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,21 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, features, history, models, outbox, promotions, publish, state, tables, task
+from millrace import (
+    catalog,
+    checkpoints,
+    collector,
+    features,
+    history,
+    interventions,
+    models,
+    outbox,
+    promotions,
+    publish,
+    state,
+    tables,
+    task,
+)
 from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
@@ -27,9 +42,40 @@ from millrace.waiting import WaitingRoom
 _EVENTS_AT_ONCE = 20_000
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A version that is asked about events; ``origin`` is live, or pinned where its model's newest version is asked, too."""
+
+    model: str
+    number: int
+    seq: int
+    sha256: str
+    origin: str
+    served: bool
+
+    def columns(self) -> dict[str, pl.Expr]:
+        """Return the columns that its predictions have in common."""
+        numbers = {"version": pl.lit(self.number, dtype=pl.Int64), "seq": pl.lit(self.seq, dtype=pl.Int64)}
+        return {**numbers, "model": pl.lit(self.model), "origin": pl.lit(self.origin), "served": pl.lit(self.served)}
+
+
+def versions_asked(lineup: dict[str, Any]) -> list[Asked]:
+    """Return the versions of a line-up, as it is on record with the features of an event, in its order."""
+    pinned = lineup.get("pinned")
+    served = None if pinned else lineup["champion"]
+    found = [
+        Asked(model, number, seq, sha256, "live", model == served) for model, (number, seq, sha256) in lineup["versions"].items()
+    ]
+    if pinned:
+        number, seq, sha256 = pinned
+        found.append(Asked(lineup["champion"], number, seq, sha256, "pinned", True))
+    return found
+
+
 @dataclass
 class InferReport:
-    """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and whose were served.
+    """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and which was ``served``: the
+    champion's, or the one that is pinned.
 
     Where the dataset has a memory: of the new events how many were ``late`` (their time before the data's clock) and how many
     have ``nulls`` for a key; how many stored ones were ``refolded``, since memory's definition is new or its file was gone.
@@ -38,6 +84,7 @@ class InferReport:
     dataset: str
     events: int = 0
     champion: str = PRIOR
+    served: int = 0
     versions: dict[str, int] = field(default_factory=dict)
     late: int = 0
     nulls: int = 0
@@ -48,7 +95,8 @@ class InferReport:
     def __str__(self) -> str:
         if not self.events:
             return "; ".join(["no new events", *self._remembered(), *self.problems])
-        said = f"{self.events:,} events by {len(self.versions)} models, served: {self.champion} v{self.versions[self.champion]}"
+        said = f"{self.events:,} events by {len(self.versions)} models, served: {self.champion} v{self.served}"
+        said += " (pinned)" if self.served != self.versions.get(self.champion) else ""
         return "; ".join([said, *self._remembered(), *self.problems])
 
     def _remembered(self) -> list[str]:
@@ -132,10 +180,16 @@ def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
     champion = promotions.champion(dataset.name)
     # A model that was removed from the dataset's file stops predicting; the base rate then stands in.
-    return {
-        "champion": champion if champion in racing else PRIOR,
-        "versions": {m: [c.version, c.seq, c.sha256] for m, c in racing.items()},
-    }
+    lineup: dict[str, Any] = {"champion": champion if champion in racing else PRIOR}
+    lineup["versions"] = {m: [c.version, c.seq, c.sha256] for m, c in racing.items()}
+    pin = interventions.in_force(dataset.name).pin
+    if pin and pin.version is not None and pin.model:
+        pinned = checkpoints.of_version(dataset.name, pin.version)
+        lineup["champion"] = pin.model
+        newest = racing.get(pin.model)
+        if not newest or newest.version != pin.version:
+            lineup["pinned"] = [pinned.version, pinned.seq, pinned.sha256]
+    return lineup
 
 
 def _tell_of_absent(dataset: Dataset, absent: dict[str, Checkpoint], table: Table, report: InferReport) -> None:
@@ -174,15 +228,14 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     lineup = orjson.loads(rows["versions"][0])
     if not _of_here(dataset, lineup):  # it was upgraded since these events were taken up: the versions of today predict them
         lineup = _lineup(dataset, report)
+    asked = versions_asked(lineup)
     report.champion, report.versions = lineup["champion"], {m: number for m, (number, *_) in lineup["versions"].items()}
+    report.served = next(version.number for version in asked if version.served)
     xs = features.rows(rows["x"].struct.unnest())
     with WaitingRoom(dataset.name) as room:
         answered = pl.col("arrival").is_in(room.answered(cursor, upto).implode()).alias("answered")
     base = rows.select("arrival", "event_id", "event_time", answered)
-    said = [
-        _said_by(dataset, model, version, base, xs, lineup["champion"], report) for model, version in lineup["versions"].items()
-    ]
-    predictions = pl.concat(said)
+    predictions = pl.concat([_said_by(dataset, version, base, xs, report) for version in asked])
     aside = outbox.write(dataset, predictions.filter("served"), cursor + 1, upto)
     counts = {f"predictions/{model}": table.cursor(f"predictions/{model}") + rows.height for model in lineup["versions"]}
     table.append(predictions, {"infer": upto, **counts})
@@ -191,25 +244,15 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     return upto < head
 
 
-def _said_by(
-    dataset: Dataset,
-    model: str,
-    version: tuple[int, int, str],
-    base: pl.DataFrame,
-    xs: list[dict[str, Any]],
-    champion: str,
-    report: InferReport,
-) -> pl.DataFrame:
-    number, seq, sha256 = version
-    predictions, errors = task.predict(load(dataset, number, sha256), dataset.task, xs)
+def _said_by(dataset: Dataset, version: Asked, base: pl.DataFrame, xs: list[dict[str, Any]], report: InferReport) -> pl.DataFrame:
+    predictions, errors = task.predict(load(dataset, version.number, version.sha256), dataset.task, xs)
     wrong = [error for error in errors if error]
     if wrong:
-        report.problems.append(f"model {model!r} could not predict {len(wrong):,} of {len(xs):,} events (first: {wrong[0]})")
-    return base.with_columns(
-        pl.lit(model).alias("model"), pl.lit(number, dtype=pl.Int64).alias("version"), pl.lit(seq, dtype=pl.Int64).alias("seq"),
-        pl.lit(model == champion).alias("served"), pl.lit("live").alias("origin"), pl.lit(now()).alias("at"),
-        pl.Series("error", errors, dtype=pl.String), *task.to_columns(dataset, predictions).values(),
-    )  # fmt: skip
+        report.problems.append(
+            f"model {version.model!r} could not predict {len(wrong):,} of {len(xs):,} events (first: {wrong[0]})"
+        )
+    said = {**task.to_columns(dataset, predictions), "error": pl.Series(errors, dtype=pl.String)}
+    return base.with_columns(at=pl.lit(now()), **version.columns()).with_columns(**said)
 
 
 def load(dataset: Dataset, number: int, sha256: str) -> Any:

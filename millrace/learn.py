@@ -1,15 +1,17 @@
 """Stage 3: what do the models learn from the answers that have come?
 
 Join, note the outcomes that are final, fold each model, score the race and promote, publish: each step has its own commit, and
-each can be cut off and done again. Models fold on their own: one that fails does not hold up the others.
+each can be cut off and done again. Models fold on their own: one that fails does not hold up the others. While learning is
+paused, nothing is joined or folded: answers wait where they are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from millrace import catalog
+from millrace import catalog, interventions
 from millrace.fold import FoldReport, fold_alone
+from millrace.interventions import Intervention
 from millrace.join import JoinReport, join
 from millrace.outcomes import OutcomesReport, mature
 from millrace.parallel import Progress
@@ -27,6 +29,7 @@ class LearnReport:
     folds: list[FoldReport] = field(default_factory=list)
     race: RaceReport | None = None
     publish: PublishReport | None = None
+    paused: Intervention | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -36,7 +39,8 @@ class LearnReport:
 
     def __str__(self) -> str:
         final = self.outcomes if self.outcomes.outcomes else None
-        return "; ".join(str(part) for part in (self.join, final, *self.folds, self.race, self.publish) if part)
+        joined = self.paused or self.join
+        return "; ".join(str(part) for part in (joined, final, *self.folds, self.race, self.publish) if part)
 
 
 def learn(name: str, progress: Progress | None = None) -> LearnReport:
@@ -53,8 +57,10 @@ def learn(name: str, progress: Progress | None = None) -> LearnReport:
         When there is no such dataset, or its file is broken.
     """
     dataset = catalog.load(name)
-    report = LearnReport(name, join(name), mature(name))
-    report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
+    paused = interventions.pausing(name)
+    report = LearnReport(name, JoinReport(name) if paused else join(name), mature(name), paused=paused)
+    if not paused:
+        report.folds = [fold_alone(name, model, progress, report.join.examples) for model in dataset.racing]
     report.race = score(name)
     report.publish = publish(name)
     return report

@@ -1,7 +1,9 @@
 """How bad was one prediction?
 
-The loss decides the race, so it is bounded: one number an example, never worse than :attr:`Loss.worst`, which is also
-what an empty prediction costs. (River's log loss reaches 34.5; with it a single surprise outweighs a thousand labels.)
+The loss decides the race, so it is bounded: one number an example, from 0 to :attr:`Loss.worst`. The worst is also what an
+empty prediction costs, and one that does not name the class that it turned out to be, whatever the loss and the model. (River's
+log loss reaches 34.5; with it a single surprise outweighs a thousand labels. Its cross-entropy is 0 for a class that a model
+does not know.)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ LOSSES = {
     "log": ("binary", "multiclass"),
     "brier": ("binary", "multiclass"),
     "zero_one": ("binary", "multiclass"),
-    "cost": ("binary",),
+    "cost": ("binary", "multiclass"),
     "absolute": ("regression",),
     "squared": ("regression",),
     "quantile": ("regression",),
@@ -45,9 +47,9 @@ class Loss:
     quantile
         For ``quantile``: which one, between 0 and 1.
     costs
-        For ``cost``: what a decision costs, by (decision, label); what is not named costs nothing.
+        For ``cost``: what a decision costs, by (decision, label), 0 or more; what is not named costs nothing.
     threshold
-        For ``cost``: True is decided from this probability on.
+        For ``cost`` of a binary task: True is decided from this probability on. Of more classes, the most probable is decided.
 
     Raises
     ------
@@ -65,7 +67,7 @@ class Loss:
     name: str
     scale: float | None = None
     quantile: float = 0.5
-    costs: Mapping[tuple[bool, bool], float] | None = None
+    costs: Mapping[tuple[Any, Any], float] | None = None
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -77,6 +79,12 @@ class Loss:
             )
         if self.name == "cost" and not self.costs:
             raise DatasetError("loss 'cost' needs costs, such as Loss('cost', costs={(False, True): 5, (True, False): 1})")
+        if self.costs and (min(self.costs.values()) < 0 or max(self.costs.values()) <= 0):
+            raise DatasetError(
+                f"loss 'cost': costs={dict(self.costs)} must be 0 or more, and some above 0; a gain is what the others cost more"
+            )
+        if not 0 <= self.threshold <= 1:
+            raise DatasetError(f"loss 'cost': threshold={self.threshold} is a probability, from 0 to 1")
         if not 0 < self.quantile < 1:
             raise DatasetError(f"loss 'quantile': quantile={self.quantile} lies between 0 and 1")
 
@@ -120,12 +128,16 @@ class Loss:
         return min(max(self.quantile * error, (self.quantile - 1) * error), self.worst)
 
     def _of_probabilities(self, probabilities: Mapping[Any, float], label: Any) -> float:
+        if label not in probabilities:
+            return self.worst
         if self.name == "log":
-            return -math.log(min(max(probabilities.get(label, 0.0), SMALLEST), 1.0))
+            return -math.log(min(max(probabilities[label], SMALLEST), 1.0))
         if self.name == "brier":
             others = sum(p * p for name, p in probabilities.items() if name != label)
-            return min(others + (1 - probabilities.get(label, 0.0)) ** 2, self.worst)
-        if self.name == "cost":
+            return min(others + (1 - probabilities[label]) ** 2, self.worst)
+        decision = max(probabilities, key=probabilities.__getitem__)
+        if self.name == "zero_one":
+            return float(decision != label)
+        if isinstance(label, bool):
             decision = probabilities.get(True, 0.0) >= self.threshold
-            return float((self.costs or {}).get((decision, label), 0.0))
-        return float(max(probabilities, key=probabilities.__getitem__) != label)
+        return float((self.costs or {}).get((decision, label), 0.0))

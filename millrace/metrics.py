@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,9 +39,30 @@ def build(dataset: Dataset) -> list[Any]:
 
 
 def values(metrics: Sequence[Any]) -> dict[str, float | None]:
-    """Return the values of River's metrics by name; None for what is no number."""
-    found = {type(metric).__name__: metric.get() for metric in metrics}
-    return {name: float(value) if isinstance(value, int | float) else None for name, value in found.items()}
+    """Return the values of River's metrics by name; None for what is no number. Those that have no value are left out."""
+    found = {}
+    for metric in metrics:
+        with contextlib.suppress(NotImplementedError):  # a confusion matrix, a report
+            value = metric.get()
+            found[type(metric).__name__] = float(value) if isinstance(value, int | float) else None
+    return found
+
+
+def confusion(metrics: Sequence[Any]) -> dict[str, dict[str, int]] | None:
+    """Return how often which class was said of which label, if ``ConfusionMatrix`` is among the metrics.
+
+    Returns
+    -------
+    dict or None
+        By label, and then by the class that was said; both in the order of their names, without zeros.
+    """
+    from river.metrics import ConfusionMatrix
+
+    for metric in metrics:
+        if type(metric) is ConfusionMatrix:
+            rows = {str(label): {str(said): int(n) for said, n in row.items() if n} for label, row in metric.data.items()}
+            return {label: dict(sorted(row.items())) for label, row in sorted(rows.items()) if row}
+    return None
 
 
 def update(metric: Any, prediction: Prediction, label: Any) -> None:

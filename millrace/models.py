@@ -81,8 +81,8 @@ def fingerprint(dataset: Dataset, model: str, identity: str, accept: bool = Fals
     UsageError
         When the dataset has no model of this name.
     MillraceError
-        When it cannot be built, or when its definition is another than the one on record under its name; the message says
-        what to do.
+        When it cannot be built, when its definition is another than the one on record under its name, or is that of an earlier
+        model of the file; the message says what to do.
     """
     from millrace import exact
 
@@ -107,6 +107,8 @@ def register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], 
             return
         if recorded not in (None, fingerprint) and not accept:
             raise _otherwise(dataset, model, fingerprint, str(recorded))
+        if model in dataset.racing:
+            _check_twin(dataset, table, model, fingerprint)
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "doubts": doubts}
         frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"doubts": pl.List(pl.String)})
         try:
@@ -114,6 +116,17 @@ def register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], 
         except ConflictError:
             continue
         return
+
+
+def _check_twin(dataset: Dataset, table: Table, model: str, fingerprint: str) -> None:
+    """Refuse a model that an earlier one of the file is already: it would say the same, and cost as much."""
+    earlier = dataset.racing[: dataset.racing.index(model)]
+    twin = next((one for one in earlier if _recorded(table, one) == fingerprint), None)
+    if twin:
+        raise MillraceError(
+            f"{dataset.path}: model {model!r} is defined as {twin!r} is (fingerprint {fingerprint[:12]}), so it would always say "
+            "the same; define it otherwise (other parameters, another seed), or remove one of both"
+        )
 
 
 def recorded(dataset: Dataset, model: str) -> str | None:

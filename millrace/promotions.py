@@ -7,6 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
+from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import now
 from millrace.dataset import PRIOR
 from millrace.errors import MillraceError
@@ -15,7 +16,11 @@ from millrace.tables import Table
 
 @dataclass(frozen=True)
 class Promotion:
-    """One change of champion: a row of the table ``promotions``."""
+    """One change of champion: a row of the table ``promotions``.
+
+    ``seq`` is where the log ended, ``outcome`` the number of the outcome after which it was (None: by the rule before there were
+    outcomes), ``clock`` the data's clock then.
+    """
 
     number: int
     seq: int
@@ -23,8 +28,9 @@ class Promotion:
     before: str
     reason: str
     evidence: str
-    clock: datetime
+    clock: datetime | None
     at: datetime | None = None
+    outcome: int | None = None
 
 
 def latest(dataset: str) -> Promotion | None:
@@ -69,7 +75,7 @@ def record(table: Table, promotions: list[Promotion]) -> None:
     """
     new = [promotion for promotion in promotions if promotion.number > table.cursor("promote")]
     if new:
-        table.append(pl.DataFrame([{**vars(promotion), "at": now()} for promotion in new]), {"promote": new[-1].number})
+        table.append(_rows(new), {"promote": new[-1].number})
 
 
 def complete(dataset: str, promotions: list[Promotion]) -> None:
@@ -78,5 +84,9 @@ def complete(dataset: str, promotions: list[Promotion]) -> None:
     there = set(table.read("number")["number"])
     missing = [promotion for promotion in promotions if promotion.number not in there]
     if missing:
-        rows = pl.DataFrame([{**vars(promotion), "at": now()} for promotion in missing])
-        table.append(rows, {"promote": max(table.cursor("promote"), missing[-1].number)})
+        table.append(_rows(missing), {"promote": max(table.cursor("promote"), missing[-1].number)})
+
+
+def _rows(promotions: list[Promotion]) -> pl.DataFrame:
+    types = {"clock": UTC_MICROSECONDS, "outcome": pl.Int64()}
+    return pl.DataFrame([{**vars(promotion), "at": now()} for promotion in promotions], schema_overrides=types)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from millrace import catalog, checkpoints, models, promotions, race
+from millrace import alias, catalog, checkpoints, interventions, models, promotions, race
 from millrace.checkpoints import Checkpoint
 from millrace.clock import microseconds, now, write_moment
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.fold import fold_alone
+from millrace.promotions import Promotion
 from millrace.tables import Table
 
 if TYPE_CHECKING:
@@ -99,14 +100,16 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
         new: list[Checkpoint] = []
         for one in due:
             try:
-                new.append(as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one)))
+                new.append(
+                    as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one), crowned)
+                )
             except RegistryError:
                 raise
             except MillraceError as error:  # a state that cannot be read holds up no other model
                 report.problems.append(f"{one}: {error}")
         newest |= _recorded(table, new)
         report.versions = {one.model: one.version or 0 for one in new if newest.get(one.model) is one}
-        _set_aliases(registry, newest, report)
+        _set_aliases(registry, newest, crowned, report)
         _log_metrics(registry, newest, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
@@ -129,6 +132,7 @@ def as_version(
     last: Checkpoint | None,
     standing: dict[str, Any] | None,
     doubts: list[str] | None,
+    crowned: Promotion | None = None,
 ) -> Checkpoint:
     """Make a model's state a version; return it as published, not yet recorded.
 
@@ -140,6 +144,8 @@ def as_version(
         The state, and the one of this model that was last published, whose run goes on.
     standing, doubts
         How it does in the race, and what in it is not exact, where there is any.
+    crowned
+        The last promotion: where it is this model's, its reason and evidence are told.
 
     Raises
     ------
@@ -149,6 +155,7 @@ def as_version(
         When the state is gone or was changed.
     """
     run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
+    reigning = crowned if crowned and crowned.model == stands.model else None
     version = registry.publish(
         stands.model,
         checkpoints.read_state(dataset.name, stands.sha256, stands.model),
@@ -157,12 +164,13 @@ def as_version(
         sha256=stands.sha256,
         digest=stands.digest,
         run_id=run_id,
-        description=_description(dataset, stands, standing),
+        description=_description(dataset, stands, standing, reigning),
         tags={
             "environment": stands.environment,
             "clock": write_moment(stands.clock) or "",
             "skipped": str(stands.skips),
             **({"inexact": "; ".join(doubts)} if doubts else {}),
+            **({"promoted": str(reigning.number), "evidence": reigning.evidence} if reigning else {}),
         },
     )
     return replace(stands, version=version.number, run_id=version.run_id)
@@ -196,7 +204,7 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
     return microseconds(clock) // (cadence // timedelta(microseconds=1))
 
 
-def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None) -> str:
+def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None, reigning: Promotion | None) -> str:
     learned = f"`{stands.model}` after {stands.seq - stands.skips:,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
     scored = (
@@ -204,17 +212,22 @@ def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, objec
         if standing and standing["labelled"]
         else ""
     )
-    return learned + until + scored + f". State `{stands.digest[:16]}`."
+    crown = f" Champion since seq {reigning.seq:,}, before it {reigning.before}: {reigning.reason}." if reigning else ""
+    return learned + until + scored + f".{crown} State `{stands.digest[:16]}`."
 
 
-def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], report: PublishReport) -> None:
+def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Promotion | None, report: PublishReport) -> None:
     """Point the aliases at what the tables say: those of new versions, and the champion's until it agrees."""
-    wanted: dict[str, int | None] = dict(report.versions)
-    if report.champion in newest:
-        wanted["champion"] = newest[report.champion].version
-    for alias, number in wanted.items():
-        if number is not None and registry.version_of(alias) != number:
-            registry.alias(alias, number)
+    for model, number in report.versions.items():
+        if registry.version_of(model) != number:
+            registry.alias(model, number)
+    orders = interventions.in_force(report.dataset)
+    pinned = orders.pin if orders.pin and orders.pin.version is not None else None
+    served = pinned.version if pinned else newest[report.champion].version if report.champion in newest else None
+    if served is not None:
+        why = str(orders.pin) if orders.pin else crowned.reason if crowned else ""
+        moved = alias.serve(registry, report.dataset, served, {"served": why, "paused": str(orders.pause or "")})
+        report.problems += [moved] if moved else []
 
 
 def _log_metrics(

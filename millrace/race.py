@@ -1,38 +1,37 @@
 """Which model is best, over the same labelled events, by what each had said before it knew?
 
-The race is a fold over the log, too: example by example, each model's stored prediction is scored, and the rule of
-promotion is looked at after every label; so it does not matter how ticks fell. Metrics are River's, and decide nothing.
+The race is a fold, too, over the outcomes: one by one, each model's stored prediction is scored, and the rule of
+promotion (:mod:`millrace.reign`) is looked at after every one; so it does not matter how ticks fell. What a person ordered takes
+effect right after the outcome that was the last to be scored then. Metrics are River's, and decide nothing.
 """
 
 from __future__ import annotations
 
-import itertools
 import pickle
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, history, metrics, promotions, state, task
-from millrace.clock import now
+from millrace import catalog, checkpoints, collector, history, interventions, metrics, promotions, state, tables, task
 from millrace.dataset import PRIOR, Dataset
-from millrace.errors import ConflictError, MillraceError
+from millrace.errors import ConflictError, MillraceError, UsageError
+from millrace.interventions import Orders
 from millrace.loss import Prediction
 from millrace.promotions import Promotion
+from millrace.reign import Verdict
+from millrace.standings import Race
 from millrace.tables import Table, at_arrivals
 
-RECENT = 1_000
-"""Labelled events in the recent loss."""
-_EXAMPLES_AT_ONCE = 20_000
+_OUTCOMES_AT_ONCE = 20_000
 
 
 @dataclass
 class RaceReport:
-    """What the race looks like after the examples that were scored in this run."""
+    """What the race looks like after the outcomes that were scored in this run."""
 
     dataset: str
     scored: int = 0
@@ -55,75 +54,65 @@ class RaceReport:
 
 
 @dataclass
-class _Racer:
-    """A model's score since its first labelled prediction."""
+class WouldReport:
+    """How the shadows stand against the champion after the outcomes that were scored, and who would be promoted now."""
 
-    metrics: list[Any]
-    labelled: int = 0
-    empty: int = 0
-    loss: float = 0.0
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    dataset: str
+    champion: str
+    outcome: int
+    pinned: bool = False
+    shadows: list[Verdict] = field(default_factory=list)
+
+    @property
+    def promoted(self) -> str | None:
+        """Who would be promoted; None for nobody."""
+        ready = [] if self.pinned else [one for one in self.shadows if not one.lacks]
+        return max(ready, key=lambda one: (one.lower, one.model)).model if ready else None
+
+    def __str__(self) -> str:
+        would = f"{self.promoted} would take over" if self.promoted else "nobody would take over"
+        said = f"{self.dataset}: champion {self.champion} after {self.outcome:,} outcomes; {would}"
+        return "\n".join([said + (", while it is pinned" if self.pinned else ""), *(f"  {one}" for one in self.shadows)])
+
+    def as_json(self) -> bytes:
+        """Return it as JSON."""
+        return orjson.dumps({**vars(self), "promoted": self.promoted}, option=orjson.OPT_INDENT_2)
 
 
 @dataclass
-class _Pair:
-    """The difference of two models' losses, summed over the events that both predicted."""
+class _Given:
+    """What the fold takes as given.
 
-    both: int = 0
-    difference: float = 0.0
+    Parameters
+    ----------
+    orders
+        What persons ordered.
+    before
+        Promotions by the rule before there were outcomes, in order; up to ``quiet``, a place of the log, these stand alone.
+    stand
+        Promotions that stand as they are on record, by outcome; None: they are made again.
+    """
 
+    orders: Orders
+    before: Sequence[Promotion]
+    quiet: int
+    stand: Mapping[int, list[Promotion]] | None = None
 
-class Race:
-    """The fold: what is known after a number of examples. It is pickled between runs."""
-
-    def __init__(self) -> None:
-        self.racers: dict[str, _Racer] = {}
-        self.pairs: dict[tuple[str, str], _Pair] = {}
-        self.champion = PRIOR
-        self.number = 0
-        self.since = 0
-
-    def score(self, dataset: Dataset, said: Mapping[str, Prediction], label: Any) -> None:
-        """Score what each model said of one event, now that its label is known."""
-        losses = {model: dataset.race_loss.of(prediction, label) for model, prediction in said.items()}
-        self.since += 1
-        for model, loss in losses.items():
-            if model not in self.racers:
-                self.racers[model] = _Racer(metrics.build(dataset))
-            racer = self.racers[model]
-            racer.labelled += 1
-            racer.loss += loss
-            racer.recent.append(loss)
-            if said[model] in (None, {}):
-                racer.empty += 1  # it costs the most; River's metrics leave it out
-                continue
-            for metric in racer.metrics:
-                metrics.update(metric, said[model], label)
-        for one, other in itertools.combinations(sorted(losses), 2):
-            pair = self.pairs.setdefault((one, other), _Pair())
-            pair.both += 1
-            pair.difference += losses[one] - losses[other]
-
-    def challenger(self, dataset: Dataset) -> tuple[str, int, float] | None:
-        """Return who should be champion instead, on how many events, and by how much (in mean loss); None for nobody."""
-        rule, found = dataset.race, []
-        if self.since < rule.cooldown and self.number:
-            return None
-        for model in dataset.racing:
-            if model == self.champion:
-                continue
-            pair = self.pairs.get((min(model, self.champion), max(model, self.champion)), _Pair())
-            gain = pair.difference if model > self.champion else -pair.difference
-            if pair.both >= rule.minimum and gain > 0:
-                found.append((gain / pair.both, model, pair.both))
-        if not found:
-            return None
-        gain, model, both = max(found)
-        return model, both, gain
+    @classmethod
+    def of(cls, name: str, standings: Table, orders: Orders, on_record: bool = False) -> _Given:
+        """Read it; with ``on_record``, the promotions that are there stand."""
+        quiet = standings.cursor("score")  # up to where the race went over the log itself, in an earlier release
+        history = promotions.history(name) if quiet or on_record else []
+        before = [one for one in history if one.outcome is None]
+        stand: dict[int, list[Promotion]] = {}
+        for one in history:
+            if one.outcome is not None:
+                stand.setdefault(one.outcome, []).append(one)
+        return cls(orders, before, quiet, stand if on_record else None)
 
 
 def score(name: str) -> RaceReport:
-    """Score the examples that are new, and promote by the rule of the dataset.
+    """Score the outcomes that are new, and promote by the rule of the dataset, or as was ordered.
 
     Where events were brought in as history, the race waits until all of its models have predicted them.
 
@@ -136,36 +125,36 @@ def score(name: str) -> RaceReport:
     report = RaceReport(name)
     while True:
         standings, promoted = Table(name, "standings"), Table(name, "promotions")
-        cursor, head = standings.cursor("score"), history.scorable(name)
-        race = _restored(dataset, standings, cursor)
-        if cursor >= head:
-            return _stands(report, race, cursor)
-        upto = min(head, cursor + _EXAMPLES_AT_ONCE)
+        cursor, head = standings.cursor("matured"), history.scorable(name)
+        race, orders = _restored(dataset, standings, cursor), Orders(name, standings.cursor("obeyed"))
+        if cursor >= head and standings.cursor("obeyed") >= orders.last:
+            return _stands(report, race)
+        upto = min(max(head, cursor), cursor + _OUTCOMES_AT_ONCE)
         with collector.spared():
-            found, clock = _run(dataset, race, cursor, upto)
+            found = _run(dataset, race, cursor, upto, _Given.of(name, standings, orders))
         try:
-            promotions.record(promoted, found)
-            sha256 = checkpoints.write_state(name, pickle.dumps(race, protocol=5))
-            standings.append(_frame(race, upto, clock, sha256), {"score": upto})
+            with interventions.none_since(name, orders):
+                promotions.record(promoted, found)
+                _store(dataset, race, standings, orders)
         except ConflictError:
             continue
         report.scored += upto - cursor
         report.promoted.extend(found)
-        if upto == head:
-            return _stands(report, race, upto)
+        if upto >= head:
+            return _stands(report, race)
 
 
-def _stands(report: RaceReport, race: Race, seq: int) -> RaceReport:
-    """Put into a report what the race looks like at a ``seq``."""
-    report.seq, report.champion = seq, race.champion
+def _stands(report: RaceReport, race: Race) -> RaceReport:
+    """Put into a report what the race looks like."""
+    report.seq, report.champion = race.seq, race.reign.champion
     report.losses = {model: racer.loss / racer.labelled for model, racer in race.racers.items()}
     return report
 
 
 def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
-    if not cursor:
+    sha256 = standings.read("sha256", "at", where=pl.col("outcome") == cursor).sort("at")["sha256"]
+    if not cursor and not sha256.len():
         return Race()
-    sha256 = standings.read("sha256", "at", where=pl.col("seq") == cursor).sort("at")["sha256"]
     try:
         race: Race = state.load(checkpoints.read_state(dataset.name, sha256[-1]))
         return race
@@ -175,11 +164,30 @@ def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
             if isinstance(error, MillraceError)
             else f"it is not in the table standings, run: millrace replay {dataset.name}"
         )
-        raise MillraceError(f"the race of {dataset.name!r} at seq {cursor} cannot be taken up: {why}") from error
+        raise MillraceError(f"the race of {dataset.name!r} at outcome {cursor} cannot be taken up: {why}") from error
+
+
+def would(name: str) -> WouldReport:
+    """Tell how each shadow stands, what it lacks, and who would be promoted, without a change to anything.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When there is no such dataset, or its file is broken.
+    MillraceError
+        When the state of the race is gone or was changed.
+    """
+    dataset = catalog.load(name)
+    if not tables.created(name):
+        raise UsageError(f"nothing has arrived for {name} yet; put files into the landing folder, or try: millrace feed {name}")
+    standings = Table(name, "standings")
+    cursor = standings.cursor("matured")
+    race = _restored(dataset, standings, cursor)
+    return WouldReport(name, race.reign.champion, cursor, race.pinned, race.reign.verdicts(dataset))
 
 
 def rebuild(name: str) -> RaceReport:
-    """Score again from the first example, as far as was scored.
+    """Score again from the first outcome, as far as was scored.
 
     The promotions that are on record stand, if all are there; else they are made again by the rule.
 
@@ -189,68 +197,62 @@ def rebuild(name: str) -> RaceReport:
         When there is no such dataset, or its file is broken.
     """
     dataset = catalog.load(name)
-    report = RaceReport(name)
-    history = promotions.history(name)
-    whole = len(history) == Table(name, "promotions").cursor("promote")
-    recorded = {promotion.seq: promotion for promotion in history} if whole else None
+    whole = Table(name, "promotions").count() == Table(name, "promotions").cursor("promote")
     while True:
         standings, race, promoted = Table(name, "standings"), Race(), list[Promotion]()
-        cursor, clock = standings.cursor("score"), None
-        for after in range(0, cursor, _EXAMPLES_AT_ONCE):
-            found, clock = _run(dataset, race, after, min(after + _EXAMPLES_AT_ONCE, cursor), recorded)
-            promoted.extend(found)
-        if clock is None:
-            return _stands(report, race, cursor)
-        sha256 = checkpoints.write_state(name, pickle.dumps(race, protocol=5))
+        cursor, orders = standings.cursor("matured"), Orders(name, upto=standings.cursor("obeyed"))
+        if not cursor and not orders.last:
+            return _stands(RaceReport(name), race)
+        given = _Given.of(name, standings, orders, on_record=whole)
+        for after in range(0, max(cursor, 1), _OUTCOMES_AT_ONCE):
+            promoted.extend(_run(dataset, race, after, min(after + _OUTCOMES_AT_ONCE, cursor), given))
         try:
             promotions.complete(name, promoted)
-            standings.append(_frame(race, cursor, clock, sha256), {"score": cursor})
+            _store(dataset, race, standings, orders)
         except ConflictError:
             continue
-        report.scored = cursor
-        return _stands(report, race, cursor)
+        return _stands(RaceReport(name, cursor), race)
 
 
 def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
-    """Run the race from the first example by the rule, without a change to anything.
+    """Run the race from the first outcome by the rule, what was ordered given, without a change to anything.
 
     Yields
     ------
     int, list of Promotion
-        How far it was run, and who was promoted since it was told last; in order.
+        After which outcome, and who was promoted since it was told last; in order.
     """
-    race = Race()
-    for after in range(0, upto, _EXAMPLES_AT_ONCE):
-        end = min(after + _EXAMPLES_AT_ONCE, upto)
-        yield end, _run(dataset, race, after, end)[0]
+    race, standings = Race(), Table(dataset.name, "standings")
+    given = _Given.of(dataset.name, standings, Orders(dataset.name, upto=standings.cursor("obeyed")))
+    for after in range(0, max(upto, 1), _OUTCOMES_AT_ONCE):  # before the first, too, something may have been ordered
+        end = min(after + _OUTCOMES_AT_ONCE, upto)
+        yield end, _run(dataset, race, after, end, given)
 
 
-def _run(
-    dataset: Dataset, race: Race, after: int, upto: int, recorded: Mapping[int, Promotion] | None = None
-) -> tuple[list[Promotion], datetime]:
-    """Score the examples after one place up to another, in order; promote by the rule, or as is on record."""
-    columns = ("seq", "event_arrival", "label", "clock")
-    examples = Table(dataset.name, "examples").read(*columns, where=pl.col("seq").is_between(after + 1, upto))
-    said = _said(dataset, examples["event_arrival"])
-    found = []
-    for seq, arrival, label, clock in examples.iter_rows():
-        if arrival not in said:
-            continue
-        race.score(dataset, said[arrival], label)
-        if recorded is not None:
-            if seq in recorded:
-                race.number, race.champion, race.since = recorded[seq].number, recorded[seq].model, 0
-            continue
-        challenger = race.challenger(dataset)
-        if challenger is None:
-            continue
-        model, both, gain = challenger
-        race.number += 1
-        evidence = orjson.dumps({"events": both, "gain": gain, "loss": dataset.race_loss.name}).decode()
-        reason = f"mean {dataset.race_loss.name} loss lower by {gain:.2g} over the same {both:,} labelled events"
-        found.append(Promotion(race.number, seq, model, race.champion, reason, evidence, clock))
-        race.champion, race.since = model, 0
-    return found, examples["clock"][-1]
+def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> list[Promotion]:
+    """Score the outcomes after one up to another, in order; promote by the rule, as was ordered, or as is on record."""
+    columns = ("number", "seq", "event_arrival", "label", "clock")
+    rows = Table(dataset.name, "outcomes").read(*columns, where=pl.col("number").is_between(after + 1, upto))
+    said = _said(dataset, rows["event_arrival"])
+    before = deque(one for one in given.before if one.number > race.number)
+    found = _by_hand(race, given)
+    for race.outcome, race.seq, arrival, label, race.clock in rows.iter_rows():
+        while before and before[0].seq <= race.seq:
+            race.stand(before.popleft())
+        if arrival in said:
+            race.score(dataset, said[arrival], label)
+            if given.stand is None and race.seq > given.quiet and (promotion := race.decide(dataset)):
+                found.append(promotion)
+        found.extend(_by_hand(race, given))
+    return found
+
+
+def _by_hand(race: Race, given: _Given) -> list[Promotion]:
+    """Do what was ordered when the race stood here; where promotions stand as they are on record, let those stand."""
+    made = [race.obey(order) for order in given.orders.at(race.outcome)]
+    for promotion in (given.stand or {}).get(race.outcome, []):
+        race.stand(promotion)
+    return [promotion for promotion in made if promotion and given.stand is None]
 
 
 def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Prediction]]:
@@ -264,21 +266,13 @@ def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Predicti
     return found
 
 
-def _frame(race: Race, seq: int, clock: datetime, sha256: str) -> pl.DataFrame:
-    rows = [
-        {
-            "seq": seq, "model": model, "labelled": racer.labelled, "empty": racer.empty, "loss": racer.loss / racer.labelled,
-            "recent_loss": sum(racer.recent) / len(racer.recent), "metrics": orjson.dumps(metrics.values(racer.metrics)).decode(),
-        }
-        for model, racer in race.racers.items()
-    ]  # fmt: skip
-    rows = rows or [{"seq": seq, "model": PRIOR, "labelled": 0, "empty": 0, "loss": None, "recent_loss": None, "metrics": "{}"}]
-    stamped = [{**row, "clock": clock, "sha256": sha256, "at": now()} for row in rows]
-    return pl.DataFrame(stamped, schema_overrides={"loss": pl.Float64, "recent_loss": pl.Float64})
+def _store(dataset: Dataset, race: Race, standings: Table, orders: Orders) -> None:
+    sha256 = checkpoints.write_state(dataset.name, pickle.dumps(race, protocol=5))
+    standings.append(race.rows(dataset, sha256), {"matured": race.outcome, "seq": race.seq, "obeyed": orders.last})
 
 
 def standings(name: str) -> list[dict[str, Any]]:
     """Return the rows of the table ``standings`` as they are now, a row a model."""
     table = Table(name, "standings")
-    cursor = table.cursor("score")
-    return table.read(where=pl.col("seq") == cursor).sort("at").unique("model", keep="last").to_dicts() if cursor else []
+    cursor = table.cursor("matured")
+    return table.read(where=pl.col("outcome") == cursor).sort("at").unique("model", keep="last").to_dicts() if cursor else []

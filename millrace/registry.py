@@ -174,6 +174,12 @@ class Registry:
             # The public call first asks for the registered model, with all versions there ever were.
             client._get_registry_client().set_registered_model_alias(self.name, name, str(number))
 
+    def tag(self, number: int, tag: str, text: str) -> None:
+        """Give a version a tag, or another text in it."""
+        with self._asking(f"tag version {number}") as client:
+            # The public call first asks for the registered model, as that for an alias does.
+            client._get_registry_client().set_model_version_tag(self.name, str(number), tag, text)
+
     def version_of(self, alias: str) -> int | None:
         """Return the number of the version to which an alias points; None where it is not set."""
         from mlflow.exceptions import MlflowException

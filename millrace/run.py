@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from millrace import catalog, checkpoints, history, landing, tables
+from millrace import catalog, checkpoints, history, interventions, landing, tables
 from millrace.clock import now
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError
@@ -80,21 +80,23 @@ def pending(name: str) -> bool:
     head, seq = files.cursor("arrival"), examples.cursor("seq")
     if not head:
         return False
-    if tables.head(name) < head or logged.cursor("infer") < head or examples.cursor("join") < head:
+    if tables.head(name) < head or logged.cursor("infer") < head or Table(name, "predictions").cursor("infer") < head:
         return True
-    if Table(name, "outcomes").cursor("mature") < head or Table(name, "predictions").cursor("infer") < head:
+    if Table(name, "outcomes").cursor("mature") < examples.cursor("join"):
         return True
-    if Table(name, "standings").cursor("score") < history.scorable(name):
+    standings = Table(name, "standings")
+    if standings.cursor("matured") < history.scorable(name) or standings.cursor("obeyed") < interventions.count(name):
         return True
-    return _stamp(name).read_text() != _mark(text, seq) if _stamp(name).exists() else True
+    learned = examples.cursor("join") >= head and _stamp(name).exists() and _stamp(name).read_text() == _mark(text, seq)
+    return not learned and interventions.pausing(name) is None
 
 
 def settled(name: str) -> None:
     """Note that nothing is left to do for this text of the dataset's file, if its models stand at the head of the log."""
     seq = Table(name, "examples").cursor("seq")
     stand = checkpoints.newest(Table(name, "checkpoints"), catalog.load(name).racing)
-    if any(one.seq < seq and not one.suspended for one in stand.values()):
-        return  # one catches up, tick by tick
+    if any(one.seq < seq and not one.suspended for one in stand.values()) or interventions.pausing(name):
+        return  # one catches up, tick by tick; or answers wait
     _stamp(name).parent.mkdir(parents=True, exist_ok=True)
     _stamp(name).write_text(_mark(catalog.path_of(name).read_bytes(), seq))
 

@@ -17,6 +17,7 @@ from millrace.clock import write_about, write_moment
 from millrace.dataset import Dataset
 from millrace.delays import Delays
 from millrace.estimate import ENOUGH
+from millrace.interventions import Intervention
 from millrace.outlook import Outlook
 from millrace.status import ModelStatus, Status
 
@@ -86,6 +87,9 @@ def status(one: Status) -> None:
     if one.champion:
         since = f"since {write_moment(one.champion_since)}" if one.champion_since else "since the start"
         out.print(f"champion: [bold]{one.champion}[/], {since}: {one.champion_reason}")
+    for order in (one.pinned, one.paused):
+        if order:
+            out.print(f"[yellow]![/] {escape(str(Intervention(**order)))}")
     if empty := {name: model.empty for name, model in one.models.items() if model.empty}:
         out.print(
             f"[dim]predictions without an answer, which cost the most: {', '.join(f'{n} {k:,}' for n, k in empty.items())}[/]"

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, delays, history, models, promotions, race, remembered, tables
+from millrace import alias, catalog, checkpoints, delays, history, interventions, models, promotions, race, remembered, tables
 from millrace.clock import write_moment
 from millrace.dataset import Dataset
 from millrace.delays import Delays
@@ -34,8 +34,10 @@ class ModelStatus:
     ``seq`` is its place in the log, ``version`` its newest in MLflow (None before the first), ``digest`` that of its state;
     ``loss`` and ``metrics`` are over ``labelled`` events that it had predicted before their answer arrived; of these
     predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
-    are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what
-    in it is not exact. ``outlook`` is what is known before all labels are there.
+    are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what in it is not exact. ``outlook`` is what is
+    known before all labels are there. Of a shadow, ``difference`` is the champion's mean loss minus its own over the ``paired``
+    events that both had predicted in this reign, between ``lower`` and ``upper``. ``worse_since`` is since when the champion is no
+    better than prior. ``confusion`` counts by label what was said of it, where ``ConfusionMatrix`` is among the metrics.
     """
 
     seq: int = 0
@@ -55,6 +57,12 @@ class ModelStatus:
     recent_loss: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     outlook: Outlook | None = None
+    paired: int = 0
+    difference: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    worse_since: datetime | None = None
+    confusion: dict[str, dict[str, int]] | None = None
 
 
 @dataclass
@@ -65,6 +73,8 @@ class Status:
     (``learn="window"``). ``outcomes`` are final.
     ``memory`` counts, where there is one, its ``keys``, the ``bytes`` of its file, the events that came ``late``, and those with
     ``null_keys``. ``delays`` tells how long answers take.
+    ``served`` is the version in service, such as ``recent v12``; ``pinned`` and ``paused`` are the orders in force (the row of
+    ``interventions``: ``reason``, ``at``, and of a pin ``version`` and ``model`` where serving is frozen at one).
     """
 
     dataset: str
@@ -89,6 +99,9 @@ class Status:
     champion: str | None = None
     champion_since: datetime | None = None
     champion_reason: str | None = None
+    served: str | None = None
+    pinned: dict[str, Any] | None = None
+    paused: dict[str, Any] | None = None
     loss: str | None = None
     delays: Delays | None = None
     models: dict[str, ModelStatus] = field(default_factory=dict)
@@ -97,7 +110,11 @@ class Status:
     def as_json(self) -> bytes:
         """Return the status as JSON: the contract of ``millrace status DATASET --json``."""
         shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
-        shown["models"] = {name: vars(model) for name, model in self.models.items()}
+        for order in ("pinned", "paused"):
+            shown[order] = shown[order] and {**shown[order], "at": write_moment(shown[order]["at"])}
+        shown["models"] = {
+            name: {**vars(model), "worse_since": write_moment(model.worse_since)} for name, model in self.models.items()
+        }
         return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
 
 
@@ -129,8 +146,23 @@ def status(name: str) -> Status:
     scores = {name: (model.labelled, model.loss) for name, model in found.models.items()}
     for name, ahead in outlook(dataset, found.clock, scores).items():
         found.models[name].outlook = ahead
+    _tell_orders(found)
     _look_for_problems(found, dataset)
     return found
+
+
+def _tell_orders(found: Status) -> None:
+    orders = interventions.in_force(found.dataset)
+    found.pinned = vars(orders.pin) if orders.pin else None
+    found.paused = vars(orders.pause) if orders.pause else None
+    model, version = found.champion or "", None
+    if orders.pin and orders.pin.version is not None:
+        model, version = orders.pin.model or "", orders.pin.version
+    elif model in found.models:
+        version = found.models[model].version
+    found.served = f"{model} v{version}" if version is not None else None
+    if moved := alias.mark(found.dataset).moved:
+        found.problems.append(moved)
 
 
 def _count_rows(found: Status) -> None:
@@ -185,6 +217,9 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
         if row is not None and row["labelled"]:
             one.labelled, one.empty, one.loss, one.recent_loss = row["labelled"], row["empty"], row["loss"], row["recent_loss"]
             one.metrics = orjson.loads(row["metrics"])
+            one.paired, one.difference, one.lower, one.upper = row["paired"] or 0, row["difference"], row["lower"], row["upper"]
+            one.worse_since = row["worse_since"]
+            one.confusion = orjson.loads(row["confusion"]) if row["confusion"] else None
     return found
 
 
@@ -202,17 +237,20 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             f"learning answers as they arrive is unsafe on this data: {found.delays.unsafe}. In {dataset.path}, "
             f"{delays.remedy(dataset)}"
         )
-    prior, champion = found.models.get("prior"), found.models.get(found.champion or "")
-    if champion and prior and champion is not prior and champion.loss and prior.loss and champion.loss > prior.loss:
+    if (champion := found.models.get(found.champion or "")) is not None and champion.worse_since:
+        prior = found.models["prior"]
+        gap, since = -(prior.difference or 0), write_moment(champion.worse_since)
         found.problems.append(
-            f"the champion {found.champion!r} is no better than the base rate ({champion.loss:.4f} against {prior.loss:.4f})"
+            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this "
+            f"reign is {gap:+.4f} from that of prior, over the same {prior.paired:,} labels; to see what would do better, run: "
+            f"millrace validate {found.dataset}"
         )
     for name, model in found.models.items():
         if name not in dataset.racing:
             found.problems.append(f"model {name!r} is no longer in {dataset.path}: it predicts no more, and stays on record")
         elif model.suspended:
             found.problems.append(f"model {name!r} is {suspension(dataset, name, model.seq, model.skipped)}")
-        elif model.seq < found.examples:
+        elif model.seq < found.examples and not found.paused:
             found.problems.append(
                 f"model {name!r} stands at seq {model.seq:,} of {found.examples:,}; run: millrace learn {found.dataset}"
             )

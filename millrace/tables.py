@@ -41,6 +41,7 @@ NAMES = (
     "checkpoints",
     "definitions",
     "promotions",
+    "interventions",
 )
 
 _KEYS = {
@@ -51,6 +52,7 @@ _KEYS = {
     "checkpoints": "seq",
     "definitions": "at",
     "promotions": "number",
+    "interventions": "number",
 }
 _LAYOUT = "4"
 """Grows when there is a new table or column."""
@@ -103,7 +105,8 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         },
         "standings": {
             "seq": whole, "model": text, "labelled": whole, "empty": whole, "loss": number, "recent_loss": number,
-            "metrics": text, "clock": time, "sha256": text, "at": time,
+            "metrics": text, "clock": time, "sha256": text, "at": time, "outcome": whole, "paired": whole, "difference": number,
+            "lower": number, "upper": number, "worse_since": time, "confusion": text,
         },
         "checkpoints": {
             "seq": whole, "model": text, "fingerprint": text, "environment": text, "sha256": text, "digest": text,
@@ -115,7 +118,11 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         },
         "promotions": {
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
-            "clock": time, "at": time,
+            "clock": time, "at": time, "outcome": whole,
+        },
+        "interventions": {
+            "number": whole, "action": text, "model": text, "version": whole, "outcome": whole, "seq": whole, "reason": text,
+            "at": time,
         },
     }  # fmt: skip
 
@@ -194,10 +201,10 @@ def head(name: str) -> int:
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold a dataset's lock, for what one process alone may do: creating tables, and maintenance."""
+def lock(name: str, file: str = ".lock") -> Iterator[None]:
+    """Hold a dataset's lock, for what one process alone may do: creating tables, and maintenance; or another, by its file."""
     folder(name).mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder(name) / ".lock", os.O_CREAT | os.O_RDWR)
+    handle = os.open(folder(name) / file, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prefect.logging import get_run_logger
 
 from millrace.errors import MillraceError
+from millrace.interventions import pausing
 from millrace.maintain import due as maintenance_due
 from millrace.run import due as all_due
 from millrace.run import pending, settled, ticked
@@ -27,10 +28,11 @@ def due(chosen: str) -> tuple[list[str], list[str]]:
 
 async def learn(dataset: str) -> list[str]:
     """Learn: a model that fails does not hold up the others, nor does MLflow. Return what did not work."""
-    new = await join(dataset)
+    paused = pausing(dataset)
+    new = 0 if paused else await join(dataset)
     await mature(dataset)
     # Prefect's annotations forget that an async task's state is awaited, too.
-    folds = [await fold(dataset, model, new, return_state=True) for model in models(dataset)]  # type: ignore[misc]
+    folds = [await fold(dataset, model, new, return_state=True) for model in ([] if paused else models(dataset))]  # type: ignore[misc]
     await score(dataset)
     published = await publish(dataset, return_state=True)  # type: ignore[misc]
     return [str(state.message) for state in [*folds, published] if state.is_failed()]

@@ -37,6 +37,10 @@ def logistic():
     return (numbers + words) | linear_model.LogisticRegression()
 
 
+def other():
+    return compose.Select("amount") | linear_model.LogisticRegression(l2=0.25)
+
+
 dataset = Dataset(
     task="binary",
     event=Schema({"amount": Column(pl.Float64, between=(0, 1000)), "country": Column(pl.String, known=["DE", "FR", "IT"])}),
@@ -47,7 +51,7 @@ dataset = Dataset(
     metrics=["Accuracy"],
     cadence=timedelta(hours=1),
     labels=Labels(window=timedelta(days=1)),
-    race=Race(minimum=5, cooldown=5),
+    race=Race(minimum=5, cooldown=5, level=1),
 )
 '''
 

@@ -1,0 +1,124 @@
+"""How does each model stand after a number of outcomes?
+
+Its loss and metrics since its first labelled prediction, and of a shadow the difference to the champion in this reign, over the
+same labelled events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+import polars as pl
+
+from millrace import interventions, metrics, tables
+from millrace.clock import now
+from millrace.dataset import PRIOR, Dataset
+from millrace.interventions import Intervention
+from millrace.loss import Prediction
+from millrace.promotions import Promotion
+from millrace.reign import Reign
+
+RECENT = 1_000
+"""Labelled events in the recent loss."""
+
+
+@dataclass
+class _Racer:
+    """A model's score since its first labelled prediction.
+
+    ``failed`` are the metrics that could not take a label, and why; they go no further, and have no value.
+    """
+
+    metrics: list[Any]
+    failed: dict[str, str] = field(default_factory=dict)
+    labelled: int = 0
+    empty: int = 0
+    loss: float = 0.0
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+
+class Race:
+    """The fold: what is known after a number of outcomes. It is pickled between runs."""
+
+    def __init__(self) -> None:
+        self.racers: dict[str, _Racer] = {}
+        self.reign = Reign()
+        self.number = 0  # of promotions
+        self.pinned = False
+        self.outcome, self.seq = 0, 0
+        self.clock: datetime | None = None
+
+    def score(self, dataset: Dataset, said: Mapping[str, Prediction], label: Any) -> None:
+        """Score what each model said of one event, now that its label is known."""
+        losses = {model: dataset.race_loss.of(prediction, label) for model, prediction in said.items()}
+        for model, loss in losses.items():
+            if model not in self.racers:
+                self.racers[model] = _Racer(metrics.build(dataset))
+            racer = self.racers[model]
+            racer.labelled += 1
+            racer.loss += loss
+            racer.recent.append(loss)
+            if said[model] in (None, {}):
+                racer.empty += 1  # it costs the most; River's metrics leave it out
+                continue
+            for metric in [one for one in racer.metrics if type(one).__name__ not in racer.failed]:
+                try:
+                    metrics.update(metric, said[model], label)
+                except Exception as error:  # noqa: BLE001 - it decides nothing, so it holds up nothing
+                    racer.failed[type(metric).__name__] = f"{type(error).__name__}: {error}"
+        self.reign.see(dataset, losses, self.clock)
+
+    def promote(self, model: str, reason: str, evidence: str) -> Promotion:
+        """Let another model be champion from here on."""
+        before, self.number = self.reign.champion, self.number + 1
+        self.reign = Reign(model, before, self.clock)
+        return Promotion(self.number, self.seq, model, before, reason, evidence, self.clock, outcome=self.outcome)
+
+    def stand(self, promotion: Promotion) -> None:
+        """Let a promotion stand that is on record."""
+        self.number, self.reign = promotion.number, Reign(promotion.model, promotion.before, self.clock)
+
+    def decide(self, dataset: Dataset) -> Promotion | None:
+        """Promote by the rule; None for nobody."""
+        reign = self.reign
+        if self.pinned:
+            return None
+        if reign.champion not in dataset.racing:
+            evidence = orjson.dumps({"loss": dataset.race_loss.name, "removed": reign.champion}).decode()
+            return self.promote(reign.heir(dataset), f"{reign.champion!r} is no longer in the dataset's file", evidence)
+        if (found := reign.challenger(dataset)) is None:
+            return None
+        shadows = len(reign.pairs)
+        return self.promote(found.model, found.reason(dataset, shadows), found.evidence(dataset, shadows))
+
+    def obey(self, order: Intervention) -> Promotion | None:
+        """Do what a person has ordered; return the promotion where it is one."""
+        if order.action not in interventions.PROMOTING:
+            self.pinned = order.action == "pin"
+            return None
+        if order.model is None or order.model == self.reign.champion:
+            return None
+        return self.promote(order.model, f"by hand: {order.reason}", orjson.dumps({"intervention": order.number}).decode())
+
+    def rows(self, dataset: Dataset, sha256: str) -> pl.DataFrame:
+        """Return how the models stand, as rows of the table ``standings``; ``sha256`` names the state of the race."""
+        found = {verdict.model: verdict for verdict in self.reign.verdicts(dataset, over="reign")}
+        common = {"seq": self.seq, "outcome": self.outcome, "clock": self.clock, "sha256": sha256, "at": now()}
+        rows: list[dict[str, Any]] = []
+        for model, racer in self.racers.items():
+            row: dict[str, Any] = {"model": model, "labelled": racer.labelled, "empty": racer.empty}
+            row |= {"loss": racer.loss / racer.labelled, "recent_loss": sum(racer.recent) / len(racer.recent)}
+            row["metrics"] = orjson.dumps(metrics.values(racer.metrics) | dict.fromkeys(racer.failed)).decode()
+            said = metrics.confusion(racer.metrics)
+            row["confusion"] = None if said is None else orjson.dumps(said).decode()
+            if (one := found.get(model)) is not None:
+                row |= {"paired": one.labels, "difference": one.difference, "lower": one.lower, "upper": one.upper}
+            row["worse_since"] = self.reign.worse_since if model == self.reign.champion else None
+            rows.append(row | common)
+        nobody = [{"model": PRIOR, "labelled": 0, "empty": 0, "metrics": "{}", **common}]
+        return pl.DataFrame(rows or nobody, schema=tables.schemas(dataset)["standings"])

@@ -1,0 +1,317 @@
+"""What becomes of what a person orders: promote, rollback, pin, pause; and of an alias that was moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from millrace import catalog, cli, control, interventions, promotions, race
+from millrace.control import pause, pin, promote, rollback
+from millrace.errors import UsageError
+from millrace.explain import explain
+from millrace.proof import verify
+from millrace.registry import CHAMPION, Registry
+from millrace.replay import replay
+from tests.conftest import settled, undone
+from tests.shop import Shop
+
+
+def orders(first: int, last: int) -> str:
+    """Orders of some hours, then their answers: the dear ones are sent back."""
+    hours = range(first, last + 1)
+    events = [f"event e{i:02d} {i:02d}:00 amount={50 if i % 2 else 10}" for i in hours]
+    return "\n".join([*events, *(f"label e{i:02d} {i:02d}:30 {'true' if i % 2 else 'false'}" for i in hours)])
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
+    """A life that was lived once: the race has promoted nobody yet."""
+    with settled(tmp_path_factory.mktemp("control"), mlflow_store) as shop:
+        shop.change("minimum=5, cooldown=5", "minimum=7, cooldown=3")
+        shop.change("labels=Labels(window=timedelta(days=1)),", "")
+        for first, last in ((0, 2), (3, 5)):
+            live(shop, first, last)
+        # MLflow keeps its connection to a file that was undone, so what it says may be newer than what is known of it.
+        (shop.place / "root" / "shop" / ".champion").unlink()
+        yield shop
+
+
+@pytest.fixture
+def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The same, for what changes it."""
+    with undone(life, monkeypatch) as shop:
+        yield shop
+
+
+def live(shop: Shop, first: int, last: int) -> None:
+    """Let orders arrive, and make a tick."""
+    shop.arrive(orders(first, last))
+    assert shop.tick().problems == []
+
+
+def crowned(shop: Shop) -> list[tuple[int, str, str, str]]:
+    """Who became champion: at which seq, instead of whom, why."""
+    return [(one.seq, one.model, one.before, one.reason) for one in promotions.history(shop.name)]
+
+
+def served(shop: Shop) -> dict[str, str]:
+    """By whom each event was served: ``model vN``."""
+    rows = shop.table("predictions").filter("served").select("event_id", "model", "version")
+    return {event: f"{model} v{version}" for event, model, version in rows.iter_rows()}
+
+
+def alias(shop: Shop) -> int | None:
+    """The version that MLflow's alias names."""
+    return Registry(catalog.load(shop.name)).version_of(CHAMPION)
+
+
+def test_a_promotion_by_hand_serves_from_the_next_event_on_and_is_made_again(lived: Shop) -> None:
+    report = promote("shop", "logistic", reason="looks better to me")
+    assert str(report).startswith("logistic is champion: looks better to me")
+    assert crowned(lived) == [(6, "logistic", "prior", "by hand: looks better to me")]
+    version = lived.status().models["logistic"].version
+    assert alias(lived) == version
+    live(lived, 6, 7)
+    assert served(lived)["e05"].startswith("prior") and served(lived)["e06"] == f"logistic v{version}"
+    found = lived.status()
+    assert (found.champion, found.champion_reason) == ("logistic", "by hand: looks better to me")
+    assert verify("shop").problems == []
+
+
+def test_the_rule_goes_on_after_the_cool_down(lived: Shop) -> None:
+    promote("shop", "logistic", reason="try it")
+    rollback("shop", reason="no")
+    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(6, "logistic"), (6, "prior")]
+    live(lived, 6, 13)
+    assert [(seq, model) for seq, model, *_ in crowned(lived)][2:] == [(13, "logistic")]
+    assert verify("shop").problems == []
+
+
+def test_a_rollback_brings_back_the_champion_before(lived: Shop) -> None:
+    with pytest.raises(UsageError, match="prior is the first champion of shop"):
+        rollback("shop", reason="bad")
+    promote("shop", "logistic", reason="try it")
+    assert "prior is champion again, instead of logistic: it was worse" in str(rollback("shop", reason="it was worse"))
+    assert lived.status().champion == "prior"
+    rollback("shop", reason="it was not")
+    assert lived.status().champion == "logistic"
+
+
+def test_while_it_is_pinned_the_rule_promotes_nobody(lived: Shop) -> None:
+    pin("shop", reason="holidays")
+    live(lived, 6, 13)
+    found = lived.status()
+    assert (found.champion, crowned(lived)) == ("prior", [])
+    assert found.pinned and found.pinned["reason"] == "holidays" and found.pinned["at"]
+    assert found.models["prior"].version == alias(lived), "it is served as it learns"
+    assert "nobody would take over, while it is pinned" in str(race.would("shop"))
+    pin("shop", off=True, reason="over")
+    assert lived.status().pinned is None
+    live(lived, 14, 15)
+    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(15, "logistic")]
+    assert verify("shop").problems == []
+
+
+def test_a_pinned_version_is_served_while_its_model_goes_on_as_a_shadow(lived: Shop) -> None:
+    first = lived.status().models["logistic"].version
+    assert first is not None
+    pin("shop", f"v{first}", reason="audit")
+    live(lived, 6, 8)
+    live(lived, 9, 11)
+    assert {by for event, by in served(lived).items() if event >= "e06"} == {f"logistic v{first}"}
+    found = lived.status()
+    assert (found.served, found.champion, alias(lived)) == (f"logistic v{first}", "prior", first)
+    newest = found.models["logistic"].version
+    assert newest is not None and newest > first
+    rows = lived.table("predictions").filter(pl.col("event_id") == "e11", pl.col("model") == "logistic").sort("version")
+    assert rows.select("origin", "served").rows() == [("pinned", True), ("live", False)]
+    assert found.models["logistic"].labelled == 12, "the race counts the shadow, once an event"
+    assert verify("shop").problems == []
+    told = explain("shop", "e11")
+    assert told.problems == [] and (told.predictions[0].origin, told.predictions[0].version) == ("pinned", first)
+    served_by = (lived.place / "outbox" / "shop").glob("*.ndjson")
+    lines = [orjson.loads(line) for path in sorted(served_by) for line in path.read_text().splitlines()]
+    assert [line["event_id"] for line in lines] == [f"e{i:02d}" for i in range(12)]
+    assert lines[-1]["version"] == first
+    note = promote("shop", "logistic", reason="also").notes  # type: ignore[union-attr]
+    assert note and f"serving stays pinned at v{first} (logistic)" in note[0]
+    pin("shop", reason="audit is over", off=True)
+    live(lived, 12, 12)
+    assert served(lived)["e12"] != f"logistic v{first}"
+
+
+def test_a_model_is_pinned_at_its_newest_version(lived: Shop) -> None:
+    version = lived.status().models["logistic"].version
+    pin("shop", "logistic", reason="as it is")
+    assert lived.status().served == f"logistic v{version}"
+    live(lived, 6, 7)
+    live(lived, 8, 9)
+    assert served(lived)["e09"] == f"logistic v{version}"
+
+
+def test_while_it_is_paused_events_are_served_and_answers_wait(lived: Shop) -> None:
+    pause("shop", reason="labels are wrong at the source")
+    before = lived.digests()
+    live(lived, 6, 9)
+    found = lived.status()
+    assert lived.digests() == before and found.examples == 6
+    assert served(lived)["e09"].startswith("prior")
+    assert found.paused and found.paused["reason"] == "labels are wrong at the source"
+    assert not [problem for problem in found.problems if "stands at seq" in problem]
+    assert not lived.pending(), "a tick has nothing to do but to wait"
+    pause("shop", reason="corrected", off=True)
+    assert lived.pending()
+    lived.tick()
+    assert lived.log()[-1] == (10, "e09", True)
+    assert verify("shop").problems == []
+
+
+def test_a_pause_changes_neither_log_nor_models(shop: Shop, mlflow_store: Path) -> None:
+    live(shop, 0, 1)
+    pause("shop", reason="wait")
+    live(shop, 2, 3)
+    pause("shop", reason="go", off=True)
+    live(shop, 4, 5)
+    with_pause = shop.log(), shop.digests()
+    other = shop.afresh(mlflow_store)
+    for first in (0, 2, 4):
+        live(other, first, first + 1)
+    assert (other.log(), other.digests()) == with_pause
+
+
+def test_a_lost_race_is_built_again_with_what_was_ordered(lived: Shop) -> None:
+    promote("shop", "logistic", reason="one")
+    pin("shop", reason="stay")
+    live(lived, 6, 7)
+    rollback("shop", reason="two")
+    before = crowned(lived)
+    for path in (lived.place / "root" / "shop" / "states").iterdir():
+        path.unlink()
+    replay("shop")
+    live(lived, 8, 15)
+    assert crowned(lived) == before, "it is still pinned"
+    pin("shop", reason="go", off=True)
+    live(lived, 16, 16)
+    assert len(crowned(lived)) == len(before) + 1
+    assert verify("shop").problems == []
+
+
+def test_an_order_whose_command_was_killed_is_obeyed_by_the_next_tick(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(_: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "score", kill)
+        with pytest.raises(Killed):
+            promote("shop", "logistic", reason="now")
+    assert lived.status().champion == "prior"
+    assert lived.pending()
+    lived.tick()
+    assert lived.status().champion == "logistic" and not lived.pending()
+
+
+def test_an_order_that_is_given_while_the_race_is_scored_stands_after_what_was_scored(
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived.arrive(orders(6, 7))
+    scored, given = race._run, list[bool]()
+
+    def interrupted(*arguments: Any) -> Any:
+        found = scored(*arguments)
+        if not given:
+            given.append(True)
+            with interventions.held("shop"):
+                interventions.record("shop", "promote", "logistic", None, "meanwhile")
+        return found
+
+    monkeypatch.setattr(race, "_run", interrupted)
+    lived.tick()
+    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(6, "logistic")]
+    assert verify("shop").problems == []
+
+
+def test_an_alias_that_was_moved_by_hand_is_set_back_once_and_told(lived: Shop) -> None:
+    live(lived, 6, 6)
+    right, registry = alias(lived), Registry(catalog.load("shop"))
+    champion, other = lived.status().champion, lived.status().models["prior"].version
+    assert champion == "logistic" and right and other
+    registry.alias(CHAMPION, other)
+    lived.arrive(orders(7, 7))
+    [problem] = lived.tick().problems
+    assert f"was moved by hand from v{right} to v{other}" in problem and f"millrace pin shop v{other} --reason" in problem
+    assert alias(lived) == lived.status().models["logistic"].version
+    assert problem in lived.status().problems
+    live(lived, 8, 8)  # it is told once
+    pin("shop", other, reason="as was meant")
+    assert alias(lived) == other
+    assert problem not in lived.status().problems
+    live(lived, 9, 9)
+    assert alias(lived) == other
+
+
+def test_a_version_tells_in_mlflow_why_it_is_served(lived: Shop) -> None:
+    from mlflow import MlflowClient
+
+    def tags() -> dict[str, str]:
+        return dict(MlflowClient().get_model_version("shop", str(alias(lived))).tags)
+
+    promote("shop", "logistic", reason="looks better")
+    assert tags()["served"] == "by hand: looks better"
+    pin("shop", reason="holidays")
+    assert "pinned since" in tags()["served"] and "holidays" in tags()["served"]
+    pause("shop", reason="wrong labels")
+    lived.tick()
+    assert "wrong labels" in tags()["paused"]
+    pause("shop", reason="right again", off=True)
+    lived.tick()
+    assert not tags().get("paused")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("promote shop", "write --reason"),
+        ("promote shop --reason x", "who is to be champion? name one of prior, logistic"),
+        ("promote shop logistc --reason x", "did you mean 'logistic'?"),
+        ("promote shop prior --reason x", "prior is the champion of shop already"),
+        ("rollback shop --reason x", "there was none before it"),
+        ("pin shop v99 --reason x", "unknown version 99 of shop; the newest is v"),
+        ("pin shop logistc --reason x", "did you mean 'logistic'?"),
+        ("pin shop --off --reason x", "shop is not pinned"),
+        ("pause shop --off --reason x", "shop is not paused"),
+        ("pause shop --reason ", "write --reason"),
+    ],
+)
+def test_what_cannot_be_ordered_is_said_and_nothing_is_recorded(
+    life: Shop, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    done = CliRunner().invoke(cli.millrace, [part if part != "x" else "why not" for part in command.split(" ")])
+    assert isinstance(done.exception, UsageError)
+    assert said in str(done.exception)
+    assert interventions.history("shop") == []
+
+
+def test_commands_answer_in_text_and_json_and_status_shows_what_is_in_force(lived: Shop) -> None:
+    runner = CliRunner()
+    dry = runner.invoke(cli.millrace, ["promote", "shop", "--dry-run"], catch_exceptions=False)
+    assert "nobody would take over" in dry.output and "lacks 1 labels of the minimum of 7" in dry.output
+    assert interventions.history("shop") == []
+    done = runner.invoke(cli.millrace, ["pin", "shop", "logistic", "--reason", "audit", "--json"], catch_exceptions=False)
+    order = orjson.loads(done.output)["order"]
+    assert (order["number"], order["action"], order["model"], order["reason"]) == (1, "pin", "logistic", "audit")
+    runner.invoke(cli.millrace, ["pause", "shop", "--reason", "wrong"], catch_exceptions=False)
+    with pytest.raises(UsageError, match=r"shop is paused since .*: wrong"):
+        pause("shop", reason="again")
+    shown = runner.invoke(cli.millrace, ["status", "shop"], catch_exceptions=False).output
+    assert "pinned at v" in shown and "audit" in shown and "paused since" in shown
+    told = orjson.loads(runner.invoke(cli.millrace, ["status", "shop", "--json"], catch_exceptions=False).output)
+    assert (told["pinned"]["reason"], told["paused"]["reason"]) == ("audit", "wrong")
