@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, history, interventions, metrics, promotions, state, tables, task
+from millrace import catalog, checkpoints, collector, history, interventions, promotions, state, tables, task
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.interventions import Orders

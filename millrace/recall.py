@@ -17,10 +17,10 @@ import orjson
 import polars as pl
 
 from millrace import features, models, state
+from millrace.arguments import takes
 from millrace.clock import MICROSECOND, from_microseconds, write_duration
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError, MillraceError, unknown
-from millrace.learner import takes_time
 from millrace.memory import Aggregate, Memory, is_agg
 
 _OF_NUMBERS = ("mean", "total", "low", "high")
@@ -39,7 +39,7 @@ class Whole:
 
     def learn(self, transformer: Any, x: dict[str, Any], event_time: int) -> None:
         """Let a copy of the transformer learn one event; its time is passed on where it takes one."""
-        if takes_time(transformer):
+        if "t" in takes(transformer):
             transformer.learn_one(x, t=from_microseconds(event_time))
         else:
             transformer.learn_one(x)
