@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace.errors import DatasetError, unknown
+from millrace.clock import parse_duration
+from millrace.errors import DatasetError, UsageError, unknown
 from millrace.expect import Expectation
 from millrace.loss import Loss
 from millrace.schema import Column, Dtype, Schema
@@ -24,6 +25,8 @@ from millrace.schema import Column, Dtype, Schema
 if TYPE_CHECKING:
     from river.base import Estimator
 
+POLICIES = ("arrival", "window", "provisional")
+"""When answers are learned (:class:`Labels`)."""
 TASKS = ("binary", "multiclass", "regression")
 PRIOR = "prior"
 """The model that every race has, undeclared: the running share of each class, or the running mean."""
@@ -36,14 +39,23 @@ class Labels:
     Parameters
     ----------
     window
-        How long an event waits for its label, on the clock of the data. A label that arrives later is kept as a
-        correction and not learned. None waits as long as the event's id is known (the dataset's ``id_horizon``).
+        How long an event waits for its label, on the clock of the data: a timedelta, or a text such as ``7d``. A label that
+        arrives later is kept as a correction and not learned. None waits as long as the event's id is known (the dataset's
+        ``id_horizon``).
+    default
+        The label of an event whose window closes without one. None: such an event has none, and is not learned.
+    learn
+        When answers are learned. ``arrival``: when they arrive, and the default when the window closes; right where the delay
+        says nothing about the value. ``window``: all when the event's window closes, so that both classes mature together.
+        ``provisional`` (binary): the default at once, and a contrary answer later as a further example; models correct for it
+        (Ktena et al., *Addressing delayed feedback for continuous training with neural networks in CTR prediction*, 2019).
+        Without a default, ``arrival``; with one, it must be said.
     id, label, time, source
         What the files call the event's id, the value, the time at which it became known, and where it came from
         (``natural`` where the column is absent, or ``human``).
     """
 
-    window: timedelta | None = None
+    window: timedelta | Any = None
     default: Any = None
     learn: str | None = None
     id: str = "event_id"
@@ -52,8 +64,39 @@ class Labels:
     source: str = "label_source"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "window", _length(self.window))
         if self.window is not None and self.window <= timedelta(0):
             raise DatasetError(f"labels: window={self.window!r} must be longer than nothing")
+        if self.learn is not None and self.learn not in POLICIES:
+            raise DatasetError(f"labels: learn: {unknown('policy', self.learn, POLICIES)}")
+        if self.window is None and self.learn in ("window", "provisional"):
+            raise DatasetError(f"labels: learn={self.learn!r} needs window=, such as window='7d'")
+        if self.window is None and self.default is not None:
+            raise DatasetError(
+                f"labels: default={self.default!r} needs window=, such as window='7d', after which an event gets it"
+            )
+        if self.learn == "provisional" and self.default is None:
+            raise DatasetError("labels: learn='provisional' needs default=, which is learned at once, such as default=False")
+
+    @property
+    def policy(self) -> str:
+        """When answers are learned, by name."""
+        return self.learn or "arrival"
+
+
+def _length(window: Any) -> timedelta | None:
+    """Return a window as a length of time."""
+    if window is None or isinstance(window, timedelta):
+        return window
+    text = str(window).strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        raise DatasetError(f"labels: window={window!r} has no unit; write '{text}d' or timedelta(days={text})")
+    if not isinstance(window, str):
+        raise DatasetError(f"labels: window={window!r} is no length of time; write '7d' or timedelta(days=7)")
+    try:
+        return parse_duration(window)
+    except UsageError as error:
+        raise DatasetError(f"labels: window: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -181,6 +224,22 @@ class Dataset:
             raise DatasetError(f"label: a regression's label is a number such as pl.Float64, not {dtype}")
         if self.task == "multiclass" and dtype not in (pl.String, pl.Int64, pl.Int32, pl.Boolean):
             raise DatasetError(f"label: a multiclass label is pl.String or pl.Int64, not {dtype}")
+        if self.labels.learn == "provisional" and self.task != "binary":
+            raise DatasetError(f"labels: learn='provisional' is for binary tasks, not {self.task}; 'window' is for all")
+        if self.labels.default is not None:
+            self._check_default()
+
+    def _check_default(self) -> None:
+        default, column = self.labels.default, self.label_column
+        kinds: tuple[type, ...] = (bool,) if column.dtype == pl.Boolean else (str,) if column.dtype == pl.String else (int, float)
+        right = isinstance(default, kinds) and isinstance(default, bool) == (kinds == (bool,))
+        if not right or (column.dtype.is_integer() and default != int(default)):
+            raise DatasetError(f"labels: default={default!r} is no label: a label is {column.dtype}")
+        if column.known is not None and default not in column.known:
+            raise DatasetError(f"labels: default={default!r} is no label: known= has {', '.join(map(repr, column.known))}")
+        low, high = column.between or (None, None)
+        if (low is not None and default < low) or (high is not None and default > high):
+            raise DatasetError(f"labels: default={default!r} is no label: between={column.between!r}")
 
     def _check_models(self) -> None:
         if not self.models:

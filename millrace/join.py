@@ -1,7 +1,10 @@
 """Which events have their answer now, and where in the log do they stand?
 
-An example becomes possible when the later of its two rows arrives, and that arrival is its place. The join goes through
-arrivals in order and never back, so the log is a function of the rows that arrived, however they were grouped.
+By the policy ``arrival`` an example becomes possible when the later of its two rows arrives, and that arrival is its place; the
+default, if there is one, when a window closes without an answer. By ``window`` each event waits until its window closes, so
+that both classes are learned together. By ``provisional`` an event is learned at its own arrival as the default, and at most
+once more: by its first accepted label that is contrary to it, when that is there. The join goes through arrivals in order and
+never back, so the log is a function of the rows that arrived, however they were grouped.
 """
 
 from __future__ import annotations
@@ -103,20 +106,40 @@ def _possible(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> tup
     found, clock = room.pairs(after, upto), room.clock(upto)
     pairs = found.with_columns(place=pl.max_horizontal("label_arrival", "event_arrival"))
     is_new = pl.col("place") > after
-    accepted = answers.first_accepted(pairs, dataset.labels).filter(is_new).sort("place")
     early = pairs.filter(answers.EARLY & is_new).sort("label_arrival")
-    late = pairs.filter(~answers.EARLY & answers.late(dataset.labels) & is_new).height
-    return _examples(dataset, accepted), _quarantined(early, dataset), late, clock
+    late = pairs.filter(~answers.EARLY & answers.late(dataset) & is_new).height
+    met = answers.first(dataset, pairs).filter(is_new).with_columns(clock=pl.max_horizontal("label_clock", "event_clock"))
+    return _examples(dataset, _learned(dataset, room, met, after, upto)), _quarantined(early, dataset), late, clock
 
 
-def _examples(dataset: Dataset, accepted: pl.DataFrame) -> pl.DataFrame:
-    of_labels, of_events = at_arrivals(accepted["label_arrival"]), at_arrivals(accepted["event_arrival"])
-    labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=of_labels)
-    x = Table(dataset.name, "features").read("arrival", "clock", "x", where=of_events)
-    pairs = accepted.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival", maintain_order="left")
-    pairs = pairs.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
-    at_place = pl.max_horizontal("label_clock", "clock").alias("clock")
-    return pairs.rename({"place": "arrival"}).with_columns(at_place, weight=pl.lit(1.0))
+def _learned(dataset: Dataset, room: WaitingRoom, met: pl.DataFrame, after: int, upto: int) -> pl.DataFrame:
+    """Return the answers and defaults that are learned by the dataset's policy, in order.
+
+    Parameters
+    ----------
+    met
+        The answers whose event and label are both there since the first arrival.
+    """
+    labels, columns = dataset.labels, ("event_id", "event_time", "event_arrival", "place", "clock", "label_arrival", "label_time")
+    if labels.policy == "window":
+        return answers.settled(dataset, room.closings(after, upto)).select(columns)
+    if labels.policy == "provisional":
+        met = met.filter(answers.contrary(dataset))
+        defaults = room.arrived(after, upto)
+        defaults = defaults.with_columns(place="event_arrival", clock="event_clock", label_time="event_time")
+    elif labels.default is not None:
+        defaults = answers.settled(dataset, room.closings(after, upto)).filter(pl.col("label_arrival").is_null())
+    else:
+        return met.sort("place").select(columns)
+    # At one place the defaults come first, in their order.
+    return pl.concat([defaults.select(columns), met.select(columns)]).sort("place", maintain_order=True)
+
+
+def _examples(dataset: Dataset, learned: pl.DataFrame) -> pl.DataFrame:
+    x = Table(dataset.name, "features").read("arrival", "x", where=at_arrivals(learned["event_arrival"]))
+    found = answers.with_labels(dataset, learned)
+    found = found.join(x.rename({"arrival": "event_arrival"}), on="event_arrival", maintain_order="left")
+    return found.rename({"place": "arrival"}).with_columns(weight=pl.lit(1.0))
 
 
 def _quarantined(early: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:

@@ -21,7 +21,7 @@ import polars as pl
 from millrace import answers, catalog
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
-from millrace.tables import Table, at_arrivals
+from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
 _ARRIVALS_AT_ONCE = 200_000
@@ -123,9 +123,5 @@ def _matured(
 
 
 def _closed(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> pl.DataFrame:
-    """Return the events with an answer whose windows close after one arrival up to another, in order."""
-    answered = answers.first_accepted(room.closings(after, upto), dataset.labels)
-    arrivals = answered["label_arrival"]
-    labels = Table(dataset.name, "labels").read("arrival", "label", "label_source", where=at_arrivals(arrivals.sort()))
-    found = answered.join(labels.rename({"arrival": "label_arrival"}), on="label_arrival")
-    return answers.in_closing_order(found).rename({"place": "arrival"}).drop("label_clock")
+    """Return the events with an answer, or the default, whose windows close after one arrival up to another, in order."""
+    return answers.with_labels(dataset, answers.settled(dataset, room.closings(after, upto))).rename({"place": "arrival"})

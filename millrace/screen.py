@@ -101,8 +101,10 @@ def accounts(one: Status) -> Table:
         table.add_row(name, f"{getattr(one, name):,}")
     table.add_section()
     waiting = {"examples in the log": one.examples, "events waiting for a label": one.events_waiting}
+    waiting |= {"answered events whose window is open": one.events_held} if one.events_held else {}
     waiting |= {"labels waiting for an event": one.labels_waiting, "labels that correct an earlier one": one.corrections}
     waiting |= {"labels that came after the window": one.late}
+    waiting |= {"outcomes that are final": one.outcomes}
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
     for reason, count in one.reasons.items():
@@ -112,7 +114,7 @@ def accounts(one: Status) -> Table:
 
 def delays(found: Delays) -> Table:
     """Return the table of how long answers take, by class."""
-    never = "" if found.unanswered is None else f"; {found.unanswered:.1%} of the events are never answered"
+    never = "" if found.unanswered is None else f"; never: {found.unanswered:.1%}"
     table = _table("answer", "of the last", "median after", "nine of ten within", title=f"answers, by their delay{never}")
     for one in found.classes:
         spans = ["–" if seconds is None else write_about(seconds) for seconds in (one.median, one.late)]

@@ -59,7 +59,11 @@ class ModelStatus:
 
 @dataclass
 class Status:
-    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``; ``delays`` tells how long answers take."""
+    """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``.
+
+    ``events_waiting`` have no label, and their window is open; ``events_held`` have one, and wait for their window to close
+    (``learn="window"``). ``outcomes`` are final. ``delays`` tells how long answers take.
+    """
 
     dataset: str
     files: int = 0
@@ -72,10 +76,12 @@ class Status:
     nonfinite: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     events_waiting: int = 0
+    events_held: int = 0
     labels_waiting: int = 0
     backfill_waiting: int = 0
     late: int = 0
     examples: int = 0
+    outcomes: int = 0
     clock: datetime | None = None
     champion: str | None = None
     champion_since: datetime | None = None
@@ -141,10 +147,12 @@ def _count_rows(found: Status) -> None:
 def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
         found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
+        found.events_held = room.held(found.clock) if dataset.labels.policy == "window" else 0
         found.labels_waiting = room.labels_waiting()
     found.backfill_waiting = history.waiting(found.dataset)
     log = Table(found.dataset, "examples")
     found.examples, found.late = log.cursor("seq"), log.cursor("late")
+    found.outcomes = Table(found.dataset, "outcomes").cursor("number")
 
 
 def _models(dataset: Dataset) -> dict[str, ModelStatus]:
@@ -177,7 +185,7 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         )
     if found.backfill_waiting:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
-    if found.delays and found.delays.unsafe and dataset.labels.learn in (None, "arrival"):
+    if found.delays and found.delays.unsafe and dataset.labels.policy == "arrival":
         found.problems.append(
             f"learning answers as they arrive is unsafe on this data: {found.delays.unsafe}. In {dataset.path}, "
             f"{delays.remedy(dataset)}"

@@ -54,7 +54,8 @@ UPDATE label INDEXED BY label_of_id SET event = (
 ) WHERE event IS NULL AND event_id IN (SELECT event_id FROM event WHERE arrival >= ?)
 """
 _PAIRS = """
-SELECT l.event_id, l.arrival, l.time, l.clock, e.arrival, e.time FROM label l JOIN event e ON e.arrival = l.event
+SELECT l.event_id, l.arrival, l.time, l.clock, l.value, e.arrival, e.time, e.clock
+FROM label l JOIN event e ON e.arrival = l.event
 WHERE l.event_id IN (
     SELECT event_id FROM label WHERE arrival BETWEEN ?1 AND ?2
     UNION SELECT event_id FROM label WHERE event > arrival AND event BETWEEN ?1 AND ?2
@@ -63,10 +64,10 @@ WHERE l.event_id IN (
 # The windows that close between two arrivals: those of events that came before are open at the first.
 _CLOSINGS = """
 WITH closing AS (
-    SELECT arrival, event_id, time FROM event WHERE time >= ?3 AND time < ?4 AND arrival <= ?1
-    UNION ALL SELECT arrival, event_id, time FROM event WHERE arrival > ?1 AND arrival <= ?2 AND time < ?4
+    SELECT arrival, event_id, time, clock FROM event WHERE time >= ?3 AND time < ?4 AND arrival <= ?1
+    UNION ALL SELECT arrival, event_id, time, clock FROM event WHERE arrival > ?1 AND arrival <= ?2 AND time < ?4
 )
-SELECT e.event_id, l.arrival, l.time, l.clock, e.arrival, e.time FROM closing e
+SELECT e.event_id, l.arrival, l.time, l.clock, l.value, e.arrival, e.time, e.clock FROM closing e
 LEFT JOIN label l ON l.event_id = e.event_id AND l.event = e.arrival
 """
 _CLOCKS = """
@@ -235,11 +236,17 @@ class WaitingRoom:
         Returns
         -------
         DataFrame
-            ``event_id``, ``label_arrival``, ``label_time``, ``label_clock`` (the data's clock at the label's arrival),
-            ``event_arrival``, ``event_time``, in order of ``label_arrival``; the earlier labels of these events, too.
+            ``event_id``, ``label_arrival``, ``label_time``, ``label_clock`` (the data's clock at the label's arrival), ``value``
+            (as text), ``event_arrival``, ``event_time``, ``event_clock``, in order of ``label_arrival``; the earlier labels of
+            these events, too.
         """
         rows = self._connection.execute(_PAIRS, (after + 1, upto)).fetchall()
         return _as_pairs(rows).filter(pl.max_horizontal("label_arrival", "event_arrival") <= upto)
+
+    def arrived(self, after: int, upto: int) -> pl.DataFrame:
+        """Return the events that arrived after an arrival, up to another: as :meth:`pairs`, with no label, in order."""
+        question = "SELECT event_id, NULL, NULL, NULL, NULL, arrival, time, clock FROM event WHERE arrival > ? AND arrival <= ?"
+        return _as_pairs(self._connection.execute(f"{question} ORDER BY arrival", (after, upto)).fetchall())
 
     def closings(self, after: int, upto: int) -> pl.DataFrame:
         """Return the events whose windows close after an arrival, up to another, each with all of its labels.
@@ -288,6 +295,12 @@ class WaitingRoom:
         waiting = "SELECT count(*) FROM event WHERE labelled = 0 AND time >= ? AND clock >= ?"
         return self._count(waiting, since, moment - self._horizon)
 
+    def held(self, clock: datetime | None) -> int:
+        """Count the events with a label whose window is open at this moment of the data's clock."""
+        if clock is None or self._window is None:
+            return 0
+        return self._count("SELECT count(*) FROM event WHERE labelled = 1 AND time >= ?", microseconds(clock) - self._window)
+
     def labels_waiting(self) -> int:
         """Count the labels whose event has not arrived and may."""
         return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self._horizon)
@@ -311,9 +324,10 @@ class WaitingRoom:
 
 
 def _as_pairs(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    names = ("event_id", "label_arrival", "label_time", "label_clock", "event_arrival", "event_time")
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Int64) | {"event_id": pl.String}, orient="row")
-    return frame.with_columns(pl.col("label_time", "label_clock", "event_time").cast(UTC_MICROSECONDS))
+    moments = ("label_time", "label_clock", "event_time", "event_clock")
+    names = ("event_id", "label_arrival", "label_time", "label_clock", "value", "event_arrival", "event_time", "event_clock")
+    schema: dict[str, Any] = dict.fromkeys(names, pl.Int64) | {"event_id": pl.String, "value": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col(moments).cast(UTC_MICROSECONDS))
 
 
 def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,181 @@
+"""What is learned of an event, and where in the log, by each policy of labels?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from millrace import catalog
+from millrace.errors import DatasetError
+from millrace.explain import explain
+from millrace.proof import verify
+from tests.shop import Shop
+
+WINDOW = "Labels(window=timedelta(days=1))"
+STORY = """
+    event  a  10:00
+    event  b  10:05
+    label  b  11:00  true
+    event  c  11:10
+    label  early  11:20  true
+    label  a  11:30  false
+    event  early  11:15
+    event  d  2026-01-06T10:04:00Z
+    label  d  2026-01-06T10:04:30Z  false
+    label  d  2026-01-06T10:04:40Z  true
+    event  e  2026-01-06T10:20:00Z
+    label  e  2026-01-06T11:00:00Z  true
+    label  c  2026-01-06T11:10:01Z  true
+    event  f  2026-01-05T09:00:00Z
+    label  f  2026-01-06T11:15:30Z  true
+    label  g  2026-01-06T11:30:00Z  true
+    label  h  2026-01-06T11:31:00Z  false
+    event  g  2026-01-05T11:30:00Z
+    event  h  2026-01-06T11:30:30Z
+    event  z  2026-01-08T10:00:00Z
+"""
+# A window is a day. Arrivals: a 1, b 2, c 4, early 7 (its label 5), d 8, e 11; c's window closes at 13, where its label comes,
+# one second too late; f comes at 14 when its own is closed; early's closes at 15, with f's label, too late as well; g's label
+# comes in time at 16 and g when its window is closed, at 18; those of d, e and h (19, its label 17) close at z, 20.
+OUTCOMES = [
+    (1, 8, "a", False, "natural"), (2, 11, "b", True, "natural"), (3, 13, "c", False, "default"), (4, 14, "f", False, "default"),
+    (5, 15, "early", True, "natural"), (6, 18, "g", True, "natural"), (7, 20, "d", False, "natural"),
+    (8, 20, "e", True, "natural"), (9, 20, "h", False, "natural"),
+]  # fmt: skip
+
+
+def labels(shop: Shop, learn: str) -> None:
+    shop.change(WINDOW, f'Labels(window="1d", default=False, learn="{learn}")')
+
+
+def log(shop: Shop) -> list[tuple[Any, ...]]:
+    return shop.table("examples").select("seq", "arrival", "event_id", "label", "label_source").rows()
+
+
+def outcomes(shop: Shop) -> list[tuple[Any, ...]]:
+    return shop.table("outcomes").select("number", "arrival", "event_id", "label", "label_source").rows()
+
+
+def test_by_arrival_an_answer_is_learned_when_it_comes_and_the_default_when_the_window_closes(shop: Shop) -> None:
+    labels(shop, "arrival")
+    shop.arrive(STORY)
+    report = shop.tick()
+    assert log(shop) == [
+        (1, 3, "b", True, "natural"),
+        (2, 6, "a", False, "natural"),
+        (3, 7, "early", True, "natural"),
+        (4, 9, "d", False, "natural"),
+        (5, 12, "e", True, "natural"),
+        (6, 13, "c", False, "default"),
+        (7, 14, "f", False, "default"),
+        (8, 18, "g", True, "natural"),
+        (9, 19, "h", False, "natural"),
+    ]
+    assert outcomes(shop) == OUTCOMES
+    assert shop.table("outcomes")["seq"].to_list() == [3, 4, 6, 7, 7, 8, 9, 9, 9]
+    assert report.learn and report.learn.join.late == 2
+    assert verify("shop").problems == []
+
+
+def test_by_window_both_classes_are_learned_where_the_window_closes(shop: Shop) -> None:
+    labels(shop, "window")
+    shop.arrive(STORY)
+    shop.tick()
+    assert log(shop) == outcomes(shop) == OUTCOMES
+    found = shop.status()
+    assert (found.events_waiting, found.events_held, found.outcomes, found.corrections) == (1, 0, 9, 1)
+    times = shop.table("examples").filter(event_id="c").select("label_time", "label_arrival", "clock").rows(named=True)[0]
+    assert (str(times["label_time"]), times["label_arrival"]) == ("2026-01-06 11:10:00+00:00", None)
+    assert str(times["clock"]) == "2026-01-06 11:10:01+00:00"
+    shop.arrive("label  z  2026-01-08T11:00:00Z  true")
+    shop.tick()
+    assert (len(shop.log()), shop.status().events_held, shop.status().events_waiting) == (9, 1, 0)
+    assert "held until its window of 1d closes" in str(explain("shop", "z"))
+    assert verify("shop").problems == []
+
+
+def test_by_window_without_a_default_an_event_without_an_answer_is_not_learned(shop: Shop) -> None:
+    shop.change(WINDOW, 'Labels(window="1d", learn="window")')
+    shop.arrive(STORY)
+    shop.tick()
+    assert [event for _, event, _ in shop.log()] == ["a", "b", "early", "g", "d", "e", "h"]
+    assert log(shop) == outcomes(shop)
+
+
+def test_provisionally_the_default_is_learned_at_once_and_a_contrary_answer_later(shop: Shop) -> None:
+    labels(shop, "provisional")
+    shop.arrive(STORY)
+    shop.tick()
+    assert log(shop) == [
+        (1, 1, "a", False, "default"),
+        (2, 2, "b", False, "default"),
+        (3, 3, "b", True, "natural"),
+        (4, 4, "c", False, "default"),
+        (5, 7, "early", False, "default"),
+        (6, 7, "early", True, "natural"),
+        (7, 8, "d", False, "default"),
+        (8, 10, "d", True, "natural"),
+        (9, 11, "e", False, "default"),
+        (10, 12, "e", True, "natural"),
+        (11, 14, "f", False, "default"),
+        (12, 18, "g", False, "default"),
+        (13, 18, "g", True, "natural"),
+        (14, 19, "h", False, "default"),
+        (15, 20, "z", False, "default"),
+    ]
+    # d's first label confirms the default, its second, in time, is contrary.
+    contrary = [(*one[:3], True, "natural") if one[2] == "d" else one for one in OUTCOMES]
+    assert outcomes(shop) == contrary
+    assert verify("shop").problems == []
+
+
+@pytest.mark.parametrize("learn", ["arrival", "window", "provisional"])
+def test_in_parts_it_is_the_same_and_two_processes_learn_it_once(shop: Shop, monkeypatch: pytest.MonkeyPatch, learn: str) -> None:
+    labels(shop, learn)
+    shop.arrive(STORY)
+    shop.tick()
+    whole = log(shop), outcomes(shop)
+    monkeypatch.setattr("millrace.join._ARRIVALS_AT_ONCE", 3)
+    monkeypatch.setattr("millrace.outcomes._ARRIVALS_AT_ONCE", 2)
+    assert [proof.problem for proof in verify("shop", "prior").proofs[:2]] == [None, None]
+    assert (log(shop), outcomes(shop)) == whole
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("window=7", "window=7 has no unit; write '7d' or timedelta(days=7)"),
+        ("window='7'", "window='7' has no unit; write '7d' or timedelta(days=7)"),
+        ("window='soon'", "labels: window: 'soon' is no length of time"),
+        ("window=[7]", "window=[7] is no length of time; write '7d' or timedelta(days=7)"),
+        ("learn='window'", "learn='window' needs window=, such as window='7d'"),
+        ("default=False", "default=False needs window=, such as window='7d'"),
+        ("window='7d', learn='provisional'", "learn='provisional' needs default="),
+        ("window='7d', default=False, learn='windo'", "did you mean 'window'"),
+        ("window='7d', default=0, learn='window'", "labels: default=0 is no label: a label is Boolean"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(shop: Shop, given: str, said: str) -> None:
+    shop.change(WINDOW, f"Labels({given})")
+    with pytest.raises(DatasetError) as refused:
+        catalog.load("shop")
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "given", "said"),
+    [
+        ("pl.String", "default='no', learn='provisional'", "learn='provisional' is for binary tasks, not multiclass"),
+        ("pl.String", "default=1, learn='window'", "default=1 is no label: a label is String"),
+        ("Column(pl.String, known=['a', 'b'])", "default='c', learn='window'", "default='c' is no label: known= has 'a', 'b'"),
+        ("pl.Int64", "default=True, learn='window'", "default=True is no label: a label is Int64"),
+    ],
+)
+def test_a_default_that_is_no_label_is_refused(shop: Shop, label: str, given: str, said: str) -> None:
+    shop.change('task="binary"', 'task="multiclass"')
+    shop.change("label=pl.Boolean", f"label={label}")
+    shop.change(WINDOW, f"Labels(window='7d', {given})")
+    with pytest.raises(DatasetError) as refused:
+        catalog.load("shop")
+    assert said in str(refused.value)
