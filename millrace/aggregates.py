@@ -16,6 +16,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable
 from typing import Any
 
+from millrace import pickles
 from millrace.clock import MICROSECOND
 from millrace.memory import Aggregate
 
@@ -275,7 +276,7 @@ class _Running(Statistic):
 
     def loaded(self, stored: Any) -> Any:
         how, times, values = stored
-        return [type(self.how)(*how) if self._ours else pickle.loads(how), times, values]
+        return [type(self.how)(*how) if self._ours else pickles.loads(how), times, values]
 
 
 def of(aggregate: Aggregate, itself: bool) -> Statistic:

@@ -115,16 +115,16 @@ def measure(dataset: Dataset, stored: bool = False) -> Delays:
         found, unanswered, source = _of_history(dataset)
     if not found.height:
         return Delays("nothing", unanswered=unanswered)
-    seconds = found["delay"].to_numpy() / 1e6
-    window = dataset.labels.window
+    seconds, values, natural = found["delay"].to_numpy() / 1e6, found["value"], np.ones(found.height, dtype=bool)
+    window, default = dataset.labels.window, dataset.labels.default
     stretch = window.total_seconds() if window else float(np.quantile(seconds, 0.99))
-    answers = {name: np.sort(seconds[mask]) for name, mask in _groups(dataset, found["value"]).items()}
-    groups = dict(answers)
-    if dataset.labels.default is not None and unanswered:
-        default = str(dataset.labels.default)
-        silent = np.full(round(found.height * unanswered / max(1 - unanswered, 1e-9)), stretch)
-        groups[default] = np.sort(np.append(answers[default], silent))
-    classes = [_delay(name, answers[name], delays, stretch) for name, delays in groups.items()]
+    if default is not None and unanswered and unanswered < 1:
+        silent = round(found.height * unanswered / (1 - unanswered))
+        seconds, natural = np.append(seconds, np.full(silent, stretch)), np.append(natural, np.zeros(silent, dtype=bool))
+        values = values.append(pl.Series([_text(default)] * silent, dtype=pl.String))
+    masks = _groups(dataset, values)
+    groups = {name: np.sort(seconds[mask]) for name, mask in masks.items()}
+    classes = [_delay(name, seconds[mask & natural], groups[name], stretch) for name, mask in masks.items()]
     distance, differ = _compare(groups)
     shares = {one.of: one.answered for one in classes if one.answered is not None and groups[one.of].size >= ENOUGH}
     unsafe = _silent(dataset, classes, unanswered) or (_unfair(shares, stretch) if differ else None)
@@ -193,8 +193,13 @@ def _groups(dataset: Dataset, values: pl.Series) -> dict[str, np.ndarray[Any, An
     if dataset.task == "binary" or dataset.label_column.dtype == pl.Boolean:
         return {str(value): (values == str(value).lower()).to_numpy() for value in (False, True)}
     default = dataset.labels.default
-    names = sorted({*values.unique().to_list(), *([] if default is None else [str(default)])})
+    names = sorted({*values.unique().to_list(), *([] if default is None else [_text(default)])})
     return {name: (values == name).to_numpy() for name in names}
+
+
+def _text(label: Any) -> str:
+    """Return a label as the index of ids has it."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 def _delay(name: str, answers: _Seconds, delays: _Seconds, stretch: float) -> Delay:
@@ -224,9 +229,10 @@ def _silent(dataset: Dataset, classes: list[Delay], unanswered: float | None) ->
     """Say that a class never has a label of its own."""
     if sum(one.answers for one in classes) < ENOUGH:
         return None
-    default, binary = dataset.labels.default, dataset.task == "binary"
+    default = dataset.labels.default
     for one in classes:
-        if not one.answers and (one.of == str(default) or (default is None and unanswered and binary)):
+        told_by_silence = one.answered is not None or one.of == str(default) or (dataset.task == "binary" and unanswered)
+        if not one.answers and told_by_silence:
             return f"no label ever said {one.of}: it is told by silence alone"
     return None
 

@@ -20,7 +20,7 @@ from types import TracebackType
 
 import polars as pl
 
-from millrace import checkpoints, features, models, recall
+from millrace import checkpoints, features, models, pickles, recall
 from millrace.checkpoints import Checkpoint
 from millrace.clock import MICROSECOND, from_microseconds
 from millrace.dataset import Dataset
@@ -175,7 +175,7 @@ class Remembered:
         found = checkpoints.kept(self._dataset.name, NAME, self.recall.fingerprint, models.environment(), upto)
         begun, rows = Stands(identity, self.recall.fingerprint), list[Row]()
         if found:
-            at, rows = marshal.loads(zlib.decompress(pickle.loads(found[1])))  # noqa: S302 - its sha256 is on record
+            at, rows = marshal.loads(zlib.decompress(pickles.loads(found[1])))  # noqa: S302 - its sha256 is on record
             begun = replace(Stands(*at), tables=identity, kept=found[0].seq)
         with self._writing():
             self._connection.execute("DELETE FROM stands")

@@ -122,7 +122,7 @@ def accounts(one: Status) -> Table:
 
 def delays(found: Delays) -> Table:
     """Return the table of how long answers take, by class."""
-    never = "" if found.unanswered is None else f"; {found.unanswered:.1%} of the events are never answered"
+    never = "" if found.unanswered is None else f"; never: {found.unanswered:.1%}"
     table = _table("answer", "of the last", "median after", "nine of ten within", title=f"answers, by their delay{never}")
     for one in found.classes:
         spans = ["–" if seconds is None else write_about(seconds) for seconds in (one.median, one.late)]

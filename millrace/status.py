@@ -232,7 +232,7 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         )
     if found.backfill_waiting:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
-    if found.delays and found.delays.unsafe and dataset.labels.learn in (None, "arrival"):
+    if found.delays and found.delays.unsafe and dataset.labels.policy == "arrival":
         found.problems.append(
             f"learning answers as they arrive is unsafe on this data: {found.delays.unsafe}. In {dataset.path}, "
             f"{delays.remedy(dataset)}"

@@ -33,7 +33,9 @@ LEARNED = 200
 TEXTS = ["a b", "b c d", "a d"] * 20
 STATES_OF_OUR_OWN = {
     "millrace.state": ["_generator"],
-    "millrace.race": ["Race", "_Racer", "_Pair"],
+    "millrace.confidence": ["Confidence"],
+    "millrace.reign": ["Pair", "Reign"],
+    "millrace.standings": ["Race", "_Racer"],
 }
 
 

@@ -165,6 +165,14 @@ def test_numbers_are_measured_by_the_quarter_of_their_values(shop: Shop) -> None
     assert [one.median for one in found.classes] == [12 * 720, 37 * 720, 62 * 720, 87 * 720]
     assert found.unsafe is not None and "0 to 24.75" in found.unsafe
 
+    unclaimed = pl.when(pl.col("label") > 60).then("label").alias("label")  # no claim: no damage, after a day
+    stored = pl.read_parquet(shop.path.parent / "damages.parquet")
+    stored.with_columns(unclaimed).write_parquet(shop.path.parent / "damages.parquet")
+    shop.change(LABELS, 'labels=Labels(window="1d", default=0.0, learn="window")')
+    found = measure(catalog.load("shop"), stored=True)
+    assert [(one.of, one.answers) for one in found.classes] == [("0 to 74.25", 112), ("74.25 to 99", 200)]
+    assert found.unsafe is not None and "of 0 to 74.25 are answered" in found.unsafe, "three quarters are told by silence"
+
 
 def test_flights_are_later_when_late_and_safe(bundled: Path) -> None:
     found = measure(catalog.load("flights"), stored=True)
