@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks import figures, learning
 from benchmarks.depth import depth
 from benchmarks.figures import Figure
+from benchmarks.memory import memory
 from benchmarks.place import CHECKOUT
 from benchmarks.publishing import publishing
 from benchmarks.race import race
@@ -37,6 +38,7 @@ ALL: dict[str, Callable[[int], list[Figure]]] = {
     "tick": figures.ticks,
     "depth": depth,
     "idle": figures.idling,
+    "memory": memory,
     "publish": publishing,
     "race": race,
 }

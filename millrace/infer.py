@@ -77,7 +77,7 @@ class InferReport:
     """What one run of the stage predicted: ``events``, by which ``versions`` (a number a model), and which was ``served``: the
     champion's, or the one that is pinned.
 
-    Where the dataset has a memory: of the new events how many were ``late`` (their time before the data's clock) and how many
+    Where the dataset has a memory: of the new events how many were ``late`` (their time before an earlier one's) and how many
     have ``nulls`` for a key; how many stored ones were ``refolded``, since memory's definition is new or its file was gone.
     """
 

@@ -35,6 +35,8 @@ class Keys:
         The memory.
     read
         Reads what is known of keys.
+    newest
+        The largest time of an event before.
 
     Attributes
     ----------
@@ -44,22 +46,25 @@ class Keys:
         How many were not known before.
     late, nulls
         How many events came late, and how many had a key that is null.
-    clock
-        The data's clock at the last event, in microseconds.
+    clock, newest
+        The data's clock at the last event, and the largest time of an event, in microseconds.
     """
 
-    def __init__(self, recall: Recall, read: Read) -> None:
+    def __init__(self, recall: Recall, read: Read, newest: int) -> None:
         self._recall, self._read = recall, read
         self._idle = _FOR_EVER if recall.memory.idle is None else recall.memory.idle // MICROSECOND
         self.rows: list[Row] = []
         self.new = self.late = self.nulls = self.clock = 0
+        self.newest = newest
 
     def fold(self, events: pl.DataFrame, x: pl.DataFrame, problems: list[str] | None) -> pl.DataFrame:
         """Say of each event what is known before it (or with it), and remember it; as :meth:`Remembered.fold`."""
         times, clocks = (events[name].to_physical().to_list() for name in ("event_time", "clock"))
         values, said = Values(events, x), dict[str, list[Any]]()
-        self.late = sum(time < clock for time, clock in zip(times, clocks, strict=True))
-        self.clock = max(clocks, default=0)
+        self.clock = clocks[-1] if clocks else 0
+        for time in times:
+            self.late += time < self.newest
+            self.newest = max(time, self.newest)
         null = [False] * len(times)
         with collector.paused():
             for part, (names, group) in enumerate(self._recall.groups.items()):

@@ -33,7 +33,8 @@ from millrace.tables import Table
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stands (
-    tables TEXT, definition TEXT, arrival INTEGER, clock INTEGER, keys INTEGER, late INTEGER, nulls INTEGER, kept INTEGER
+    tables TEXT, definition TEXT, arrival INTEGER, clock INTEGER, newest INTEGER, keys INTEGER, late INTEGER, nulls INTEGER,
+    kept INTEGER
 );
 CREATE TABLE IF NOT EXISTS key (part INTEGER, key BLOB, seen INTEGER, state BLOB, PRIMARY KEY (part, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS idle ON key (seen);
@@ -42,6 +43,7 @@ _FORGET = "DELETE FROM key WHERE (part, key) IN (SELECT part, key FROM key WHERE
 _AT_ONCE = 500
 """Keys in one question; SQLite's older limit is 999."""
 EVENTS_AT_ONCE = 20_000
+_NEVER = -(2**62)
 WORTH_KEEPING = 50_000
 """Arrivals after which a checkpoint is worth its writing."""
 
@@ -54,10 +56,12 @@ class Stands:
     ----------
     tables, definition
         Which table ``features`` it follows, and the fingerprint of its definition.
-    arrival, clock
-        All events up to this arrival are remembered; the data's clock at the last of them, in microseconds.
+    arrival, clock, newest
+        All events up to this arrival are remembered; the data's clock at the last of them, and the largest time of one, in
+        microseconds.
     keys, late, nulls
-        How many keys there are; how many events came late, and how many had a key that is null.
+        How many keys there are; how many events came late (their time is before that of one before them), and how many had a
+        key that is null.
     kept
         The arrival of its last checkpoint.
     """
@@ -66,6 +70,7 @@ class Stands:
     definition: str = ""
     arrival: int = 0
     clock: int = 0
+    newest: int = _NEVER
     keys: int = 0
     late: int = 0
     nulls: int = 0
@@ -128,7 +133,7 @@ class Remembered:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
-        self._connection.execute("PRAGMA page_size=16384")  # of a new file
+        self._connection.execute("PRAGMA page_size=4096")  # of a new file: keys that come lie far from each other
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA cache_size=-65536")
@@ -185,7 +190,7 @@ class Remembered:
 
     def _write(self, at: Stands) -> None:
         self._connection.execute("DELETE FROM stands")
-        self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
+        self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -216,9 +221,10 @@ class Remembered:
         """
         self._connection.execute("BEGIN")  # what is read is of one moment
         try:
-            keys = Keys(self.recall, self._read)
+            before = self._stands()
+            keys = Keys(self.recall, self._read, before.newest)
             said = keys.fold(events, x, problems)
-            self._folded = self._stands(), keys
+            self._folded = before, keys
         finally:
             self._connection.execute("COMMIT")
         return said
@@ -255,12 +261,8 @@ class Remembered:
             if idle is not None:  # a few more than came, so that none is left for long
                 horizon = clock - idle // MICROSECOND
                 gone = self._connection.execute(_FORGET, (horizon, 2 * len(keys.rows))).rowcount
-            self._write(
-                replace(
-                    before, arrival=upto, clock=clock, keys=before.keys + keys.new - gone, late=before.late + keys.late,
-                    nulls=before.nulls + keys.nulls,
-                )
-            )  # fmt: skip
+            after = replace(before, arrival=upto, clock=clock, newest=keys.newest, keys=before.keys + keys.new - gone)
+            self._write(replace(after, late=before.late + keys.late, nulls=before.nulls + keys.nulls))
 
     def checkpoint(self, worth: int = WORTH_KEEPING) -> bool:
         """Write a checkpoint beside the tables, if it is worth it; tell whether it was written.

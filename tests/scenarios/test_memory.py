@@ -17,7 +17,7 @@ import pytest
 from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 
-from millrace import catalog, recall, what_if
+from millrace import catalog, models, pyfunc, recall, what_if
 from millrace.errors import DatasetError
 from millrace.explain import explain
 from millrace.infer import infer
@@ -226,17 +226,24 @@ def test_what_if_features_have_todays_memory(after: Shop) -> None:
     assert dict(x.iter_rows()) == {"a": 0, "b": 1, "c": 0, "d": 2, "e": 3, "f": 1, "g": 0}
 
 
-def test_a_published_model_is_given_what_memory_says(after: Shop) -> None:
-    import mlflow
+def test_a_published_model_is_given_what_memory_says(place: Path) -> None:
     import pandas as pd
+    from mlflow.exceptions import MlflowException
 
-    model = mlflow.pyfunc.load_model("models:/shop@logistic").unwrap_python_model()
+    shop = Shop(place)
+    declare(shop, _MEMORY)
+    dataset = catalog.load("shop")
+    memory: dict[str, Any] = dict.fromkeys(recall.of(dataset).schema, 1.0)
+    signature = pyfunc.signature(None, "binary", dataset, None)
+    assert signature
+    assert {"event_time", *memory} <= set(signature.inputs.required_input_names())
     raw = {"event_time": "2026-01-05T10:20:00Z", "amount": 30.0, "country": "DE"}
-    memory: dict[str, Any] = dict.fromkeys(recall.of(catalog.load("shop")).schema, 1.0)
+    model = pyfunc.RiverModel(models.build(dataset, "logistic"), "binary", dataset)
     assert model.predict(pd.DataFrame([{**raw, **memory}])).shape == (1, 3)
-    with pytest.raises(mlflow.exceptions.MlflowException, match="'since_by_country' must be among the columns"):
-        memory.pop("since_by_country")
-        model.predict(pd.DataFrame([{**raw, **memory}]))
+    memory.pop("since_by_country")
+    without = pd.DataFrame([{**raw, **memory}])
+    with pytest.raises(MlflowException, match="'since_by_country' must be among the columns"):
+        model.predict(without)
 
 
 def test_a_key_that_was_idle_is_let_go(shop: Shop) -> None:
@@ -335,8 +342,12 @@ def test_no_cut_shows(place: Path, rows: list[tuple[int, str | None, float | Non
 def test_no_kill_between_the_features_and_memory_shows(lived: Shop, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = everything(lived)
 
-    def kill(*_: object) -> None:
-        raise KeyboardInterrupt
+    keep, logged_before = Remembered.keep, list[int]()
+
+    def kill(memory: Remembered, upto: int) -> None:
+        if upto > logged_before[-1]:
+            raise KeyboardInterrupt
+        keep(memory, upto)
 
     with undone(lived, monkeypatch) as after:
         shop = after.afresh(mlflow_store)
@@ -345,6 +356,7 @@ def test_no_kill_between_the_features_and_memory_shows(lived: Shop, mlflow_store
             shop.arrive(line)
             ingest("shop")
             if "event" in line:
+                logged_before.append(Table("shop", "features").cursor("infer"))
                 with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
                     patch.setattr(Remembered, "keep", kill)
                     infer("shop")
