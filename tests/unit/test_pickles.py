@@ -26,27 +26,7 @@ FORBIDDEN = {
     *("runpy", "pty", "socket", "code", "pathlib", "tempfile", "marshal", "threading", "multiprocessing", "joblib", "pydoc"),
 }
 """Modules that hand out attributes, run text, or open something."""
-HARMLESS = set(
-    [
-        "bool",
-        "bytearray",
-        "bytes",
-        "complex",
-        "dict",
-        "enumerate",
-        "float",
-        "frozenset",
-        "int",
-        "iter",
-        "list",
-        "object",
-        "range",
-        "set",
-        "slice",
-        "str",
-        "tuple",
-    ]
-)
+HARMLESS = {"bool", "dict", "float", "int", "iter", "range", "set", "slice", "str", "tuple"}
 
 
 class Attack:
@@ -75,7 +55,8 @@ def chain(module: str, name: str, place: Path) -> bytes:
     return (
         pickle.PROTO + b"\x04"
         + b"".join(pickle.SHORT_BINUNICODE + bytes([len(word)]) + word.encode() for word in (module, name))
-        + pickle.STACK_GLOBAL + pickle.UNICODE + f"touch {place / 'executed'}\n".encode() + pickle.TUPLE1 + pickle.REDUCE + pickle.STOP
+        + pickle.STACK_GLOBAL + pickle.UNICODE + f"touch {place / 'executed'}\n".encode()
+        + pickle.TUPLE1 + pickle.REDUCE + pickle.STOP
     )  # fmt: skip
 
 
