@@ -32,7 +32,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         older = Path(folder) / "older"
-        _well([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(older), f"river=={asked.river}"], {})
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        _well([*pip, str(older), f"river=={asked.river}"], {})
         shop, store = Shop(enter(Path(folder))), empty_store(Path(folder))
         for path in ("", str(older)):
             assert (f"river {asked.river};" in _python("-c", ENVIRONMENT, path=path)) == bool(path), "the older River is not used"

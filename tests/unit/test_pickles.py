@@ -19,6 +19,7 @@ from river import anomaly, compose, feature_extraction, linear_model, naive_baye
 from millrace import catalog, pickles, state
 from millrace.errors import MillraceError
 from millrace.pickles import Refused, loads
+from tests.conformance import estimators, globals
 from tests.conftest import Shop
 
 FORBIDDEN = {
@@ -184,3 +185,13 @@ def test_what_is_listed_is_a_function_or_a_class_that_neither_runs_text_nor_hand
         assert module not in FORBIDDEN or (module == "builtins" and name.split(".")[0] in HARMLESS), (module, name)
         assert (getattr(value, "__module__", None) or module) not in FORBIDDEN - {"builtins"}, (module, name)
     assert not {("operator", "attrgetter"), ("operator", "methodcaller"), ("builtins", "getattr")} & pickles.listed()
+
+
+def test_each_of_rivers_estimators_is_listed_as_it_is_built() -> None:
+    """What they make when they learn is held by the conformance of estimators, which loads them on the way."""
+    missing = set()
+    for name, kind in estimators.walk().items():
+        for make in estimators.makes(name, kind):
+            with contextlib.suppress(RuntimeError):  # it needs a later Python
+                missing |= pickles.named(state.slim(make(1))) - pickles.listed()
+    assert {pair for pair in missing if not pair[0].startswith("tests.")} == set(), f"not in globals.txt: {globals.COMMAND}"
