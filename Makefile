@@ -28,7 +28,8 @@ check: setup     ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-soak: setup      ## kill it hundreds of times: make soak KILLS=300 SEED=1
+soak: setup      ## upgrade River under it, and kill it hundreds of times: make soak KILLS=300 SEED=1
+	$(BIN)/python -m tests.faults.upgrade
 	$(BIN)/python -m tests.faults --kills $(or $(KILLS),300) --seed $(or $(SEED),1)
 
 bench: setup     ## figures, as ratios against bare River in the same run

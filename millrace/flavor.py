@@ -279,11 +279,11 @@ def _check_trusted(path: Path, content: bytes, trust: Collection[str]) -> None:
 
 
 def _task_of(model: Any) -> str | None:
-    from river import anomaly, base
+    from river import base
 
     last = getattr(model, "_last_step", model)  # of a pipeline
     if isinstance(last, base.Classifier):
         return "multiclass"
-    if isinstance(last, anomaly.base.AnomalyDetector | anomaly.base.AnomalyFilter):
+    if isinstance(last, base.AnomalyDetector | base.AnomalyFilter):
         return "anomaly"
     return "regression" if isinstance(last, base.Regressor) else None

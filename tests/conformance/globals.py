@@ -7,14 +7,17 @@ Millrace's own: the list of what a pickle may name.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import itertools
+import pkgutil
 import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import river
 from river import api, linear_model, metrics, misc, proba, stats, utils
 
 from millrace import batch, exact, pickles, prior, state
@@ -26,7 +29,7 @@ HEAD = f"""# What the pickle of a state may name: a module, and the functions an
 # Made by {COMMAND}; each is reviewed when it is added: it must neither hand out attributes,
 # nor import, nor evaluate, nor open anything.
 """
-NO_MODELS = {"base", "datasets", "evaluate", "stream", "synth"}
+NO_MODELS = {"base", "checks", "conftest", "datasets", "envs", "evaluate", "stream", "synth", "test_"}
 """River's modules whose classes read files and networks, or stand in no model."""
 REFUSED = {("builtins", "getattr")}
 LEARNED = 200
@@ -144,6 +147,19 @@ def own() -> Iterator[Any]:
     yield utils.SortedWindow(3), misc.SDFT(3), stats.Link(stats.Shift(1), stats.Mean()), linear_model.LogisticRegression()
 
 
+def parts() -> set[pickles.Pair]:
+    """All classes of River's models and of their parts, since each parameter makes others: the leaves of a tree, say."""
+    pairs = set[pickles.Pair]()
+    for module in pkgutil.walk_packages(river.__path__, "river."):
+        if any(part.startswith(tuple(NO_MODELS - {"base"})) for part in module.name.split(".")):
+            continue
+        with contextlib.suppress(ImportError):
+            there = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
+            own = [kind for _, kind in there if kind.__module__ == module.name and not issubclass(kind, (BaseException, type))]
+            pairs |= {(module.name, kind.__qualname__) for kind in own if "<" not in kind.__qualname__}
+    return pairs
+
+
 def found() -> set[pickles.Pair]:
     """All pairs that stand in any of these."""
     walk = estimators.walk()
@@ -152,7 +168,7 @@ def found() -> set[pickles.Pair]:
         for name, kind in inspect.getmembers(getattr(api, module), inspect.isclass):
             if f"{module}.{name}" not in walk and kind.__module__.startswith("river.") and not inspect.isabstract(kind):
                 models.append(other(kind))
-    pairs = set[pickles.Pair]()
+    pairs = parts()
     for model in itertools.chain.from_iterable(models):
         with contextlib.suppress(MillraceError, TypeError, AttributeError, ValueError, NotImplementedError):
             pairs |= pickles.named(state.slim(model))

@@ -24,16 +24,22 @@ def main() -> None:
     asked = parser.parse_args()
     logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        for name in ("landing", "outbox", "root", "cache", "datasets"):
-            os.environ[f"MILLRACE_{name.upper()}"] = str(place / name)
-            (place / name).mkdir()
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{place}/mlruns/mlflow.db"
-        os.chdir(place)
-        _soak(Shop(place), _store(place), asked.kills, asked.seed)
+        place = enter(Path(folder))
+        _soak(Shop(place), empty_store(place), asked.kills, asked.seed)
 
 
-def _store(place: Path) -> Path:
+def enter(place: Path) -> Path:
+    """Let every setting point into a place, for good."""
+    for name in ("landing", "outbox", "root", "cache", "datasets"):
+        os.environ[f"MILLRACE_{name.upper()}"] = str(place / name)
+        (place / name).mkdir()
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{place}/mlruns/mlflow.db"
+    os.chdir(place)
+    return place
+
+
+def empty_store(place: Path) -> Path:
+    """Make an empty MLflow database."""
     from mlflow.tracking import MlflowClient
 
     path = place / "empty.db"

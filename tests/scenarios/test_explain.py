@@ -209,7 +209,10 @@ def test_a_class_that_the_file_no_longer_has_is_that_of_the_text_on_record(shop:
     assert found.problems == []
 
 
-def test_a_version_of_another_environment_is_not_loaded_and_its_prediction_may_differ_and_that_is_said(lived: Shop) -> None:
+def test_a_version_of_another_environment_is_not_loaded_and_its_prediction_may_differ_and_that_is_said(
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "_VERSIONS", {})  # of the rows as they were
     there = models.environment().replace("river ", "river 0.1+")
     rewrite(lived, "checkpoints", lambda frame: frame.with_columns(environment=pl.lit(there)))
     tamper(lived, "b2", "logistic", probabilities=pl.lit([0.25, 0.75]))
