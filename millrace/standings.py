@@ -83,17 +83,18 @@ class Race:
         """Let a promotion stand that is on record."""
         self.number, self.reign = promotion.number, Reign(promotion.model, promotion.before, self.clock)
 
+    def replace(self, dataset: Dataset) -> Promotion | None:
+        """Let the best of the others stand in for a champion that is no longer in the dataset's file."""
+        if self.pinned or self.reign.champion in dataset.racing:
+            return None
+        evidence = orjson.dumps({"removed": self.reign.champion, "loss": dataset.race_loss.name}).decode()
+        return self.promote(self.reign.heir(dataset), f"{self.reign.champion!r} is no longer in the dataset's file", evidence)
+
     def decide(self, dataset: Dataset) -> Promotion | None:
         """Promote by the rule; None for nobody."""
-        reign = self.reign
-        if self.pinned:
+        reign, shadows = self.reign, len(self.reign.pairs)
+        if self.pinned or (found := reign.challenger(dataset)) is None:
             return None
-        if reign.champion not in dataset.racing:
-            evidence = orjson.dumps({"loss": dataset.race_loss.name, "removed": reign.champion}).decode()
-            return self.promote(reign.heir(dataset), f"{reign.champion!r} is no longer in the dataset's file", evidence)
-        if (found := reign.challenger(dataset)) is None:
-            return None
-        shadows = len(reign.pairs)
         return self.promote(found.model, found.reason(dataset, shadows), found.evidence(dataset, shadows))
 
     def obey(self, order: Intervention) -> Promotion | None:
