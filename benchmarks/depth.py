@@ -126,6 +126,8 @@ def graft(first: int, height: int) -> None:
     examples = whole.with_columns(event_arrival="arrival", arrival="label_arrival", weight=pl.lit(1.0), clock="label_time")
     clock = microseconds(labels["clock"][-1])
     put("examples", examples, {"join": last, "seq": seq + height, "clock": clock})
+    ends = {"mature": last, "number": seq + height, "seq": seq + height, "clock": clock}
+    put("outcomes", examples.with_columns(number="seq"), ends)
     shares = [
         pl.lit([False, True]).alias("classes"),
         pl.lit([0.6, 0.4]).alias("probabilities"),
@@ -163,8 +165,8 @@ def stand(seq: int) -> None:
         checkpoints.advance(Table("sales", "checkpoints"), replace(one, seq=seq))
         checkpoints.publish(Table("sales", "checkpoints"), [replace(version, seq=seq)])
     standings = Table("sales", "standings")
-    last = standings.read().tail(2).with_columns(seq=pl.lit(seq), sha256=pl.lit(_race()))
-    standings.append(last, {"score": seq})
+    last = standings.read().tail(2).with_columns(seq=pl.lit(seq), outcome=pl.lit(seq), sha256=pl.lit(_race()))
+    standings.append(last, {"matured": seq, "seq": seq})
 
 
 def _race() -> str:

@@ -206,12 +206,12 @@ def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
     head = Table(dataset.name, "standings").cursor("matured")
     recorded = promotions.history(dataset.name)
     proof.recorded = len([one for one in recorded if one.outcome is None or one.outcome <= head])
-    earlier = len([one for one in recorded if one.outcome is None])
-    if earlier:
-        proof.notes.append(f"{earlier:,} by the rule of an earlier release stand, and are not proven")
+    given = len([one for one in recorded if one.given])
+    if given:
+        proof.notes.append(f"{given:,} by an earlier release's rule, or since a champion left the file, stand and are not proven")
     after = -1
     for upto, found in race.again(dataset, head):
-        there = [one for one in recorded if one.outcome is not None and after < one.outcome <= upto]
+        there = [one for one in recorded if one.outcome is not None and not one.given and after < one.outcome <= upto]
         for row, again in itertools.zip_longest(there, found):
             if row and row.model not in dataset.racing:
                 proof.notes.append(f"not proven from number {row.number} on: {row.model} is no longer in {dataset.path}")

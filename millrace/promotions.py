@@ -32,6 +32,11 @@ class Promotion:
     at: datetime | None = None
     outcome: int | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether the race cannot make it again: it was made by an earlier rule, or because a model had left the file."""
+        return self.outcome is None or '"removed":' in self.evidence
+
 
 def latest(dataset: str) -> Promotion | None:
     """Return the last promotion; None while the first champion, ``prior``, reigns.

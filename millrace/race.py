@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ import polars as pl
 from millrace import catalog, checkpoints, collector, history, interventions, promotions, tables, task
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
-from millrace.interventions import Orders
+from millrace.interventions import PROMOTING, Orders
 from millrace.loss import Prediction
 from millrace.promotions import Promotion
 from millrace.reign import Verdict
@@ -90,25 +90,28 @@ class _Given:
     before
         Promotions by the rule before there were outcomes, in order; up to ``quiet``, a place of the log, these stand alone.
     stand
-        Promotions that stand as they are on record, by outcome; None: they are made again.
+        Promotions that stand as they are on record, by outcome.
+    rule, replace
+        Whether others are made by the rule and by orders, and in place of a champion that has left the file.
     """
 
     orders: Orders
     before: Sequence[Promotion]
     quiet: int
-    stand: Mapping[int, list[Promotion]] | None = None
+    stand: Mapping[int, list[Promotion]]
+    rule: bool = True
+    replace: bool = True
 
     @classmethod
-    def of(cls, name: str, standings: Table, orders: Orders, on_record: bool = False) -> _Given:
-        """Read it; with ``on_record``, the promotions that are there stand."""
+    def of(cls, name: str, standings: Table, orders: Orders, stand: Callable[[Promotion], bool] | None = None) -> _Given:
+        """Read it; ``stand`` chooses the promotions on record that stand."""
         quiet = standings.cursor("score")  # up to where the race went over the log itself, in an earlier release
-        history = promotions.history(name) if quiet or on_record else []
-        before = [one for one in history if one.outcome is None]
-        stand: dict[int, list[Promotion]] = {}
+        history = promotions.history(name) if quiet or stand else []
+        chosen: dict[int, list[Promotion]] = {}
         for one in history:
-            if one.outcome is not None:
-                stand.setdefault(one.outcome, []).append(one)
-        return cls(orders, before, quiet, stand if on_record else None)
+            if stand and one.outcome is not None and stand(one):
+                chosen.setdefault(one.outcome, []).append(one)
+        return cls(orders, [one for one in history if one.outcome is None], quiet, chosen)
 
 
 def score(name: str) -> RaceReport:
@@ -203,7 +206,8 @@ def rebuild(name: str) -> RaceReport:
         cursor, orders = standings.cursor("matured"), Orders(name, upto=standings.cursor("obeyed"))
         if not cursor and not orders.last:
             return _stands(RaceReport(name), race)
-        given = _Given.of(name, standings, orders, on_record=whole)
+        given = _Given.of(name, standings, orders, (lambda one: True) if whole else None)
+        given = replace(given, rule=not whole, replace=not whole)
         for after in range(0, max(cursor, 1), _OUTCOMES_AT_ONCE):
             promoted.extend(_run(dataset, race, after, min(after + _OUTCOMES_AT_ONCE, cursor), given))
         try:
@@ -223,7 +227,8 @@ def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
         After which outcome, and who was promoted since it was told last; in order.
     """
     race, standings = Race(), Table(dataset.name, "standings")
-    given = _Given.of(dataset.name, standings, Orders(dataset.name, upto=standings.cursor("obeyed")))
+    orders = Orders(dataset.name, upto=standings.cursor("obeyed"))
+    given = replace(_Given.of(dataset.name, standings, orders, lambda one: one.given), replace=False)
     for after in range(0, max(upto, 1), _OUTCOMES_AT_ONCE):  # before the first, too, something may have been ordered
         end = min(after + _OUTCOMES_AT_ONCE, upto)
         yield end, _run(dataset, race, after, end, given)
@@ -241,18 +246,19 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> 
             race.stand(before.popleft())
         if arrival in said:
             race.score(dataset, said[arrival], label)
-            if given.stand is None and race.seq > given.quiet and (promotion := race.decide(dataset)):
-                found.append(promotion)
-        found.extend(_by_hand(race, given))
+            if given.rule and race.seq > given.quiet and race.outcome not in given.stand:
+                promotion = (race.replace(dataset) if given.replace else None) or race.decide(dataset)
+                found += [promotion] if promotion else []
+        found += _by_hand(race, given)
     return found
 
 
 def _by_hand(race: Race, given: _Given) -> list[Promotion]:
-    """Do what was ordered when the race stood here; where promotions stand as they are on record, let those stand."""
-    made = [race.obey(order) for order in given.orders.at(race.outcome)]
-    for promotion in (given.stand or {}).get(race.outcome, []):
+    """Let the promotions stand here that do, and do what was ordered when the race stood here."""
+    for promotion in given.stand.get(race.outcome, []):
         race.stand(promotion)
-    return [promotion for promotion in made if promotion and given.stand is None]
+    made = [race.obey(order) for order in given.orders.at(race.outcome) if given.rule or order.action not in PROMOTING]
+    return [promotion for promotion in made if promotion]
 
 
 def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Prediction]]:

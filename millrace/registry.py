@@ -32,7 +32,7 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How MLflow says that there is no such model or run; and no such alias, or a run in its bin."""
 
 
-_SHOWN = ("model", "seq", "fingerprint", "clock", "inexact")
+_SHOWN = ("model", "seq", "fingerprint", "clock", "inexact", "promoted", "evidence")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import interventions, metrics
-from millrace.casting import UTC_MICROSECONDS
+from millrace import interventions, metrics, tables
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.interventions import Intervention
@@ -84,17 +83,18 @@ class Race:
         """Let a promotion stand that is on record."""
         self.number, self.reign = promotion.number, Reign(promotion.model, promotion.before, self.clock)
 
+    def replace(self, dataset: Dataset) -> Promotion | None:
+        """Let the best of the others stand in for a champion that is no longer in the dataset's file."""
+        if self.pinned or self.reign.champion in dataset.racing:
+            return None
+        evidence = orjson.dumps({"removed": self.reign.champion, "loss": dataset.race_loss.name}).decode()
+        return self.promote(self.reign.heir(dataset), f"{self.reign.champion!r} is no longer in the dataset's file", evidence)
+
     def decide(self, dataset: Dataset) -> Promotion | None:
         """Promote by the rule; None for nobody."""
-        reign = self.reign
-        if self.pinned:
+        reign, shadows = self.reign, len(self.reign.pairs)
+        if self.pinned or (found := reign.challenger(dataset)) is None:
             return None
-        if reign.champion not in dataset.racing:
-            evidence = orjson.dumps({"loss": dataset.race_loss.name, "removed": reign.champion}).decode()
-            return self.promote(reign.heir(dataset), f"{reign.champion!r} is no longer in the dataset's file", evidence)
-        if (found := reign.challenger(dataset)) is None:
-            return None
-        shadows = len(reign.pairs)
         return self.promote(found.model, found.reason(dataset, shadows), found.evidence(dataset, shadows))
 
     def obey(self, order: Intervention) -> Promotion | None:
@@ -110,8 +110,7 @@ class Race:
         """Return how the models stand, as rows of the table ``standings``; ``sha256`` names the state of the race."""
         found = {verdict.model: verdict for verdict in self.reign.verdicts(dataset, over="reign")}
         common = {"seq": self.seq, "outcome": self.outcome, "clock": self.clock, "sha256": sha256, "at": now()}
-        empty = {"labelled": 0, "empty": 0, "loss": None, "recent_loss": None, "metrics": "{}"}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for model, racer in self.racers.items():
             row: dict[str, Any] = {"model": model, "labelled": racer.labelled, "empty": racer.empty}
             row |= {"loss": racer.loss / racer.labelled, "recent_loss": sum(racer.recent) / len(racer.recent)}
@@ -122,10 +121,5 @@ class Race:
                 row |= {"paired": one.labels, "difference": one.difference, "lower": one.lower, "upper": one.upper}
             row["worse_since"] = self.reign.worse_since if model == self.reign.champion else None
             rows.append(row | common)
-        numbers = dict.fromkeys(("loss", "recent_loss", "difference", "lower", "upper"), pl.Float64)
-        others = {"clock": UTC_MICROSECONDS, "worse_since": UTC_MICROSECONDS, "confusion": pl.String}
-        blank = dict.fromkeys(("paired", "difference", "lower", "upper", "worse_since", "confusion"))
-        return pl.DataFrame(
-            [{**blank, **row} for row in rows] or [{**blank, "model": PRIOR, **empty, **common}],
-            schema_overrides={**numbers, **others, "paired": pl.Int64},
-        )
+        nobody = [{"model": PRIOR, "labelled": 0, "empty": 0, "metrics": "{}", **common}]
+        return pl.DataFrame(rows or nobody, schema=tables.schemas(dataset)["standings"])

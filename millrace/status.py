@@ -210,8 +210,8 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
         prior = found.models["prior"]
         gap, since = -(prior.difference or 0), write_moment(champion.worse_since)
         found.problems.append(
-            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this reign "
-            f"is {gap:+.4f} from prior's, over the same {prior.paired:,} labels; to see what would do better, run: "
+            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this "
+            f"reign is {gap:+.4f} from that of prior, over the same {prior.paired:,} labels; to see what would do better, run: "
             f"millrace validate {found.dataset}"
         )
     for name, model in found.models.items():

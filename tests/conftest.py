@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.shop import Shop
 
 CHECKOUT = Path(__file__).parent.parent
+DATABASE = "mlflow.db"
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +64,15 @@ def undone(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     kept = lived.place.with_name("kept")
     shutil.copytree(lived.place, kept)
     yield copy.copy(lived)
-    shutil.rmtree(lived.place)
-    kept.rename(lived.place)
+    for path in [*lived.place.iterdir(), *(lived.place / "mlruns").iterdir()]:
+        if path.name != "mlruns" and not path.name.startswith(DATABASE):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(kept, lived.place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{DATABASE}*"))
+    before, now = (sqlite3.connect(place / "mlruns" / DATABASE) for place in (kept, lived.place))
+    before.backup(now)  # MLflow keeps this file open: it is written over, not replaced
+    before.close()
+    now.close()
+    shutil.rmtree(kept)
 
 
 @pytest.fixture

@@ -37,6 +37,10 @@ def logistic():
     return (numbers + words) | linear_model.LogisticRegression()
 
 
+def other():
+    return compose.Select("amount") | linear_model.LogisticRegression(l2=0.25)
+
+
 dataset = Dataset(
     task="binary",
     event=Schema({"amount": Column(pl.Float64, between=(0, 1000)), "country": Column(pl.String, known=["DE", "FR", "IT"])}),

@@ -480,7 +480,7 @@ def test_a_model_that_cannot_be_folded_holds_the_race_up_until_it_can(shop: Shop
 
 def test_the_race_does_not_wait_for_a_model_that_is_declared_later(shop: Shop) -> None:
     backfill("shop", *past(shop))
-    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "other": logistic}')
+    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "other": other}')
     shop.arrive("event  x  2026-01-08T10:00:00Z\nlabel  x  2026-01-08T10:30:00Z  true")
     shop.tick()
     assert shop.status().models["logistic"].labelled == 55

@@ -110,7 +110,7 @@ def test_what_was_lived_through_is_proven_whole_and_nothing_is_changed(lived: Pa
         "checkpoints of logistic: 8 of 8 compared and the same, 13 examples folded again",
         "checkpoints of fragile: 8 of 8 compared and the same, 13 examples folded again",
         "predictions: 45 of 45 compared and the same",
-        "states: 31 of 31 compared and the same",
+        "states: 26 of 26 compared and the same",
         "versions in MLflow: 24 of 24 compared and the same",
         "promotions: 2 of 2 compared and the same",
     ]
@@ -227,7 +227,7 @@ def test_a_state_that_only_a_version_needs_may_be_gone_since_mlflow_has_it(lived
     (lived / "root" / "shop" / "states" / f"{first}.pkl").unlink()
     report = verify("shop")
     assert report.problems == []
-    assert "states: 30 of 31 compared and the same; 1 are no longer beside the tables" in str(report)
+    assert "states: 25 of 26 compared and the same; 1 are no longer beside the tables" in str(report)
     assert "predictions: 45 of 45 compared and the same\n" in str(report)
 
 
@@ -255,8 +255,8 @@ def test_without_mlflow_its_versions_are_said_to_be_unproven(lived: Path, monkey
         ({"model": pl.lit("fragile")}, "model is 'fragile' on record, and by the rule 'logistic'"),
         ({"before": pl.lit("fragile")}, "before is 'fragile' on record, and by the rule 'prior'"),
         ({"reason": pl.lit("it is nicer")}, "reason is 'it is nicer' on record, and by the rule 'mean log loss lower"),
-        ({"evidence": pl.lit("{}")}, "evidence is '{}' on record, and by the rule '{\"events\":"),
-        ({"seq": pl.lit(3)}, "seq is 3 on record, and by the rule 5"),
+        ({"evidence": pl.lit("{}")}, "evidence is '{}' on record, and by the rule '{\"labels\":"),
+        ({"seq": pl.lit(3)}, "seq is 3 on record, and by the rule 12"),
     ],
 )
 def test_a_promotion_that_was_changed_is_named(lived: Path, change: dict[str, pl.Expr], said: str) -> None:
@@ -268,9 +268,9 @@ def test_a_promotion_that_was_changed_is_named(lived: Path, change: dict[str, pl
 
 def test_a_promotion_too_many_and_one_that_is_gone_are_named(lived: Path) -> None:
     two = Table("shop", "promotions").read()
-    Table("shop", "promotions").append(two.tail(1).with_columns(number=3, seq=12), {"another": 1})
+    Table("shop", "promotions").append(two.tail(1).with_columns(number=3, seq=12, outcome=12), {"another": 1})
     assert "promotion 3 (prior at seq 12): is on record, and by the rule there is none" in problem(verify("shop"))
-    tamper("promotions", pl.col("number") > 1, seq=pl.lit(99))
+    tamper("promotions", pl.col("number") > 1, outcome=pl.lit(99))
     assert "promotions: promotion 2 (" in problem(verify("shop"))
     assert "is not on record" in problem(verify("shop"))
 
@@ -394,7 +394,7 @@ def test_predictions_that_another_definition_made_in_a_backfill_are_counted_and_
 
 def test_a_model_that_was_declared_between_two_backfills_is_proven_of_what_it_predicted(shop: Shop) -> None:
     bring_in(shop)
-    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "other": logistic}')
+    shop.change('models={"logistic": logistic}', 'models={"logistic": logistic, "other": other}')
     bring_in(shop, day=5)
     report = verify("shop")
     assert report.problems == []
