@@ -1,7 +1,7 @@
 """Online machine learning in production, the batch way.
 
-The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
-``expect``), and for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
+The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Retention``,
+``Batch``, ``expect``), and for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
 ``backfill``, ``replay``, ``verify``, ``validate``, ``explain``). Everything is imported when it is first used:
 ``import millrace`` is cheap.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from millrace.dataset import Dataset as Dataset
     from millrace.dataset import Labels as Labels
     from millrace.dataset import Race as Race
+    from millrace.dataset import Retention as Retention
     from millrace.errors import MillraceError as MillraceError
     from millrace.explain import explain as explain
     from millrace.feed import feed as feed
@@ -55,6 +56,7 @@ _HOMES = {
     "Labels": "millrace.dataset",
     "MillraceError": "millrace.errors",
     "Race": "millrace.dataset",
+    "Retention": "millrace.dataset",
     "Schema": "millrace.schema",
     "backfill": "millrace.backfill",
     "explain": "millrace.explain",

@@ -10,13 +10,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace.errors import DatasetError, unknown
+from millrace.clock import parse_duration
+from millrace.errors import DatasetError, UsageError, unknown
 from millrace.expect import Expectation
 from millrace.loss import Loss
 from millrace.schema import Column, Dtype, Schema
@@ -75,6 +76,56 @@ class Race:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Which versions stay in MLflow, on the clock of the data; ``maintain`` removes the others.
+
+    Always kept are what an alias points to, the newest of each model, and what a person made of the past. Any other can be built
+    again from the log. A length of time is a text with a unit, such as ``"30d"``, or a timedelta.
+
+    Parameters
+    ----------
+    predictions
+        Versions that predicted an event within so long a time.
+    newest
+        So many of each model.
+    hourly, daily
+        Of each model the last of every hour for so long, and of every day.
+    """
+
+    predictions: timedelta | str = "30d"
+    newest: int = 10
+    hourly: timedelta | str = "1d"
+    daily: timedelta | str = "365d"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.newest, int) or self.newest < 1:
+            raise DatasetError(f"retention: newest={self.newest!r} must be a whole number, 1 or more")
+        for name in ("predictions", "hourly", "daily"):
+            object.__setattr__(self, name, _duration(f"retention: {name}", getattr(self, name)))
+
+    def since(self, name: str, clock: datetime) -> datetime:
+        """Return where one of its lengths of time begins that ends at a moment."""
+        length = getattr(self, name)
+        assert isinstance(length, timedelta)
+        return clock - length
+
+
+def _duration(what: str, given: object) -> timedelta:
+    """Read a length of time, none included."""
+    if isinstance(given, str) and re.fullmatch(r"0+\s*[smhdw]", given.strip()):
+        return timedelta(0)
+    try:
+        length = parse_duration(given) if isinstance(given, str) else given
+    except UsageError as error:
+        raise DatasetError(f"{what}: {error}") from None
+    if not isinstance(length, timedelta):
+        raise DatasetError(f"{what}={given!r} has no unit; write '{given}d' or timedelta(days={given})")
+    if length < timedelta(0):
+        raise DatasetError(f"{what}={given!r} must not be negative")
+    return length
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One prediction problem, as its file declares it.
 
@@ -102,6 +153,8 @@ class Dataset:
         How often a model is published, on the clock of the data.
     labels, race
         How labels arrive, and when a shadow becomes champion.
+    retention
+        Which versions stay in MLflow.
     expect
         Great Expectations' expectations of the raw columns, by name (:mod:`millrace.expect`).
     history
@@ -132,6 +185,7 @@ class Dataset:
     cadence: timedelta = timedelta(hours=1)
     labels: Labels = Labels()
     race: Race = Race()
+    retention: Retention = Retention()
     expect: Sequence[Expectation] = ()
     history: str | Path | Callable[[], pl.DataFrame] | None = None
     settle: timedelta | None = None

@@ -40,6 +40,7 @@ NAMES = (
     "checkpoints",
     "definitions",
     "promotions",
+    "removals",
 )
 
 _KEYS = {
@@ -49,9 +50,10 @@ _KEYS = {
     "checkpoints": "seq",
     "definitions": "at",
     "promotions": "number",
+    "removals": "number",
 }
-_LAYOUT = "3"
-"""Grows when a table gets a column."""
+_LAYOUT = "4"
+"""Grows when a table gets a column, or a table comes."""
 _PROPERTIES = {
     # Cleaning the log after each commit made appends four times slower as the log grew; maintenance does it.
     "delta.enableExpiredLogCleanup": "false",
@@ -109,6 +111,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,
             "clock": time, "at": time,
         },
+        "removals": {"number": whole, "version": whole, "model": text, "seq": whole, "at": time},
     }  # fmt: skip
 
 
@@ -246,6 +249,11 @@ class Table:
     def identity(self) -> str:
         """What tells this table from another at the same place."""
         return str(self._delta.metadata().id)
+
+    @property
+    def version(self) -> int:
+        """The version of the table that reading sees."""
+        return self._delta.version()
 
     def count(self) -> int:
         """Return the number of rows, from the log alone."""
