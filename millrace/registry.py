@@ -74,6 +74,7 @@ class Registry:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.name = settings().shared_name(dataset.name)
+        self._experiment_id: str | None = None
 
     def publish(
         self,
@@ -142,10 +143,11 @@ class Registry:
             The table of examples, which a new run names as what it learns from.
         """
         with self._asking(f"begin a run of {model}") as client:
+            experiment = self._experiment(client)  # says so where it was deleted, and its runs with it
             if last is not None and self._goes_on(client, last):
                 return last
             tags = {"model": model, "dataset": self.dataset.name, "mlflow.source.name": "millrace"}
-            run_id = str(client.create_run(self._experiment(client), tags=tags, run_name=model).info.run_id)
+            run_id = str(client.create_run(experiment, tags=tags, run_name=model).info.run_id)
             client.log_inputs(run_id, [_input(f"{self.name} examples", log)])
             return run_id
 
@@ -243,7 +245,9 @@ class Registry:
         return tracking.asking(f"{what} of {self.name}")
 
     def _experiment(self, client: MlflowClient) -> str:
-        return tracking.experiment(client.tracking_uri, self.name, self.dataset.description)
+        if self._experiment_id is None:
+            self._experiment_id = tracking.experiment(client.tracking_uri, self.name, self.dataset.description)
+        return self._experiment_id
 
     def _version(self, client: MlflowClient, model_id: str, run_id: str, tags: Mapping[str, str], description: str) -> Any:
         from mlflow.exceptions import MlflowException

@@ -115,7 +115,7 @@ def _asked(name: str, since: datetime) -> Iterator[set[int]]:
     for upto in range(logged.cursor("infer"), 0, -_EVENTS_AT_ONCE):
         within = pl.col("arrival").is_between(upto - _EVENTS_AT_ONCE + 1, upto)
         rows = logged.read("arrival", "clock", "versions", where=within)
-        young = rows.filter((pl.col("clock") >= since) | (pl.col("arrival") > predicted))
+        young = rows.filter((pl.col("clock") > since) | (pl.col("arrival") > predicted))
         for lineup in young["versions"].drop_nulls().unique():
             yield {number for number, *_ in orjson.loads(lineup)["versions"].values()}
         if young.height < rows.height:

@@ -174,7 +174,7 @@ def test_a_model_has_one_run_which_names_what_it_learns_from(registry: Registry,
     found = client().get_run(first)
     assert (found.info.run_name, found.info.status) == ("logistic", "RUNNING")
     [learned_from] = found.inputs.dataset_inputs
-    assert (learned_from.dataset.name, learned_from.dataset.source_type) == ("phishing examples", "delta")
+    assert (learned_from.dataset.name, learned_from.dataset.source_type) == ("phishing examples", "delta_table")
     source = json.loads(learned_from.dataset.source)
     assert source == source | {"path": str(store / "root" / "phishing" / "examples"), "delta_table_version": 0}
 
