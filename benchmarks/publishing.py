@@ -1,62 +1,96 @@
-"""Does a version cost more to publish the more versions there are?"""
+"""Does publishing cost more the more versions there are, and what does it cost to remove them?"""
 
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import sqlite3
 import statistics
+from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from benchmarks.figures import Figure, timed
 from benchmarks.place import flights, land_by_day, place
-from millrace import catalog, checkpoints
-from millrace.checkpoints import Checkpoint
-from millrace.registry import Registry
+from millrace import catalog, publish, retention
 from millrace.run import run
 from millrace.tables import Table
 
 MANY = 5_000
+MODELS = ("prior", "logistic", "tree")
 _TABLES = {
-    "model_versions": "version",
-    "model_version_tags": "version",
     "logged_models": "model_id",
     "logged_model_tags": "model_id",
+    "inputs": "destination_id",
+    "model_versions": "version",
+    "model_version_tags": "version",
 }
 
 
 def publishing(repeat: int) -> list[Figure]:
-    """Publish a small model, and move its alias, with few versions in the registry and with five thousand."""
+    """Publish three models, with aliases and metrics, beside few versions and beside five thousand; then remove these."""
     with place() as name:
         land_by_day(name, flights().head(1_000))
         run(name)
-        registry = Registry(catalog.load(name))
-        table = Table(name, "checkpoints")
-        last = checkpoints.published(table, ["logistic"])["logistic"]
-        data = checkpoints.read_state(name, last.sha256)
-        few = statistics.median(timed(lambda: _publish(registry, last, data)) for _ in range(5 * repeat))
-        _multiply(MANY)
-        many = statistics.median(timed(lambda: _publish(registry, last, data)) for _ in range(5 * repeat))
-    ratio = many / few
-    return [Figure(f"publish a small model, {MANY:,} versions in MLflow", f"{many * 1000:.0f} ms", "with some twenty", ratio)]
+        few = statistics.median(timed(lambda: _publish(name)) for _ in range(5 * repeat))
+        _multiply(name, MANY)
+        many = statistics.median(timed(lambda: _publish(name)) for _ in range(5 * repeat))
+        before, disk = _peak(), _disk()
+        report = retention.RetentionReport([], {})
+        took = timed(lambda: vars(report).update(vars(retention.apply(catalog.load(name)))))
+        grown, left = _peak() - before, _disk()
+    removed = f"{disk / 1e6:.0f} MB on disk before, {left / 1e6:.0f} MB after with {report.kept} kept; {grown:.0f} MB of memory"
+    return [
+        Figure(f"publish three models, {MANY:,} versions in MLflow", f"{many * 1000:.0f} ms", "with some twenty", many / few),
+        Figure(f"remove {len(report.versions):,} versions", f"{took:.1f} s", removed, None),
+    ]
 
 
-def _publish(registry: Registry, last: Checkpoint, data: bytes) -> None:
-    known = {"fingerprint": last.fingerprint, "sha256": last.sha256, "digest": last.digest, "run_id": last.run_id or ""}
-    version = registry.publish(last.model, data, seq=last.seq, description="a benchmark", tags={}, **known)
-    registry.alias(last.model, version.number)
+def _publish(name: str) -> None:
+    report = publish.publish(name, again=MODELS)
+    assert len(report.versions) == len(MODELS), report
 
 
-def _multiply(versions: int) -> None:
-    """Copy the newest version in MLflow's database until there are so many."""
-    with sqlite3.connect(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")) as database:
+def _peak() -> float:
+    """Return the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _disk() -> int:
+    root = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")).parent
+    return sum(path.stat().st_blocks * 512 for path in root.rglob("*"))
+
+
+def _multiply(name: str, versions: int) -> None:
+    """Copy the newest version in MLflow, with its files and its checkpoint, until there are so many."""
+    path = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
+    with sqlite3.connect(path, timeout=20) as database:
         newest, source = database.execute("SELECT version, source FROM model_versions ORDER BY version DESC LIMIT 1").fetchone()
-        known = {"version": newest, "model_id": source.removeprefix("models:/")}
+        model_id = source.removeprefix("models:/")
+        numbers = range(newest + 1, versions + 1)
         for table, key in _TABLES.items():
+            known = newest if key == "version" else model_id
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-            rows = database.execute(f"SELECT * FROM {table} WHERE {key} = ?", (known[key],)).fetchall()
-            place = columns.index(key)
-            copies = [
-                (*row[:place], newest + i if key == "version" else f"m-{i:032}", *row[place + 1 :])
-                for i in range(1, versions - newest + 1)
-                for row in rows
-            ]
+            rows = database.execute(f"SELECT * FROM {table} WHERE {key} = ?", (known,)).fetchall()
+            copies = [_copy(row, columns, number, model_id) for number in numbers for row in rows]
             database.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(columns))})", copies)
+    folder = next(path.parent.glob(f"artifacts/*/models/{model_id}"))
+    for number in numbers:
+        shutil.copytree(folder, folder.with_name(_model_id(number)))
+    table = Table(name, "checkpoints")
+    row = table.read(where=pl.col("version") == newest)
+    table.append(row.drop("version").join(pl.DataFrame({"version": list(numbers)}), how="cross").select(row.columns), {})
+
+
+def _copy(row: tuple[Any, ...], columns: list[str], number: int, model_id: str) -> list[Any]:
+    other = [value.replace(model_id, _model_id(number)) if isinstance(value, str) else value for value in row]
+    for column, value in {"version": number, "input_uuid": f"{number:032}"}.items():
+        if column in columns:
+            other[columns.index(column)] = value
+    return other
+
+
+def _model_id(number: int) -> str:
+    return f"m-{number:032}"

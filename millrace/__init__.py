@@ -1,8 +1,8 @@
 """Online machine learning in production, the batch way.
 
-The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Batch``,
-``expect``; ``Memory``, ``count``, ``since``, ``mean``, ``total``, ``low``, ``high``, ``distinct``, ``last_value``), and
-for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
+The names that a dataset's file needs (``Dataset``, ``Schema``, ``Column``, ``Labels``, ``Race``, ``Retention``,
+``Batch``, ``expect``; ``Memory``, ``count``, ``since``, ``mean``, ``total``, ``low``, ``high``, ``distinct``,
+``last_value``), and for notebooks the stages as functions (``ingest``, ``infer``, ``learn``, ``run``, ``status``; ``new``,
 ``backfill``, ``replay``, ``verify``, ``validate``, ``explain``; ``promote``, ``rollback``, ``pin``, ``pause``). Everything
 is imported when it is first used:
 ``import millrace`` is cheap.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from millrace.dataset import Dataset as Dataset
     from millrace.dataset import Labels as Labels
     from millrace.dataset import Race as Race
+    from millrace.dataset import Retention as Retention
     from millrace.errors import MillraceError as MillraceError
     from millrace.explain import explain as explain
     from millrace.feed import feed as feed
@@ -71,6 +72,7 @@ _HOMES = {
     "Memory": "millrace.memory",
     "MillraceError": "millrace.errors",
     "Race": "millrace.dataset",
+    "Retention": "millrace.dataset",
     "Schema": "millrace.schema",
     "backfill": "millrace.backfill",
     "count": "millrace.memory",

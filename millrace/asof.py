@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, state, tables
+from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, retention, state, tables
 from millrace.clock import aware, parse_moment, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError, UsageError, unknown
@@ -65,11 +65,15 @@ def publish_at(name: str, model: str, to: datetime | int | str, progress: Progre
     begin = kept[0] if kept else fold.fresh(dataset, model, fingerprint)
     learner = Learner(checkpoints.read_state(name, begin.sha256, model), dataset.task, begin.failing)
     stands = fold.advanced(name, begin, learner, Table(name, "examples"), seq, seq, progress)
-    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, checkpoints.version_of(table, stands))
+    already = checkpoints.version_of(table, stands, retention.removed(name))
+    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, already)
     if report.version:
         return report
     try:
-        version = publish.as_version(dataset, Registry(dataset), stands, None, None, models.doubts(name).get(model))
+        last, log = checkpoints.published(table, [model]).get(model), Table(name, "examples")
+        registry = Registry(dataset)
+        run_id = registry.run(model, last.run_id if last else None, log)
+        version = publish.as_version(dataset, registry, stands, run_id, log, None, models.doubts(name).get(model))
     except RegistryError as error:
         report.problems.append(str(error))
         return report

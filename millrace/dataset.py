@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,8 @@ class Labels:
     source: str = "label_source"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "window", _length(self.window))
+        if self.window is not None:
+            object.__setattr__(self, "window", _duration("labels: window", self.window))
         if self.window is not None and self.window <= timedelta(0):
             raise DatasetError(f"labels: window={self.window!r} must be longer than nothing")
         if self.learn is not None and self.learn not in POLICIES:
@@ -83,21 +84,6 @@ class Labels:
     def policy(self) -> str:
         """When answers are learned, by name."""
         return self.learn or "arrival"
-
-
-def _length(window: Any) -> timedelta | None:
-    """Return a window as a length of time."""
-    if window is None or isinstance(window, timedelta):
-        return window
-    text = str(window).strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        raise DatasetError(f"labels: window={window!r} has no unit; write '{text}d' or timedelta(days={text})")
-    if not isinstance(window, str):
-        raise DatasetError(f"labels: window={window!r} is no length of time; write '7d' or timedelta(days=7)")
-    try:
-        return parse_duration(window)
-    except UsageError as error:
-        raise DatasetError(f"labels: window: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -141,6 +127,58 @@ class Race:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Which versions stay in MLflow, on the clock of the data; ``maintain`` removes the others.
+
+    Always kept are what an alias points to, the newest of each model, and what a person made of the past. Any other can be built
+    again from the log. A length of time is a text with a unit, such as ``"30d"``, or a timedelta.
+
+    Parameters
+    ----------
+    predictions
+        Versions that predicted an event within so long a time.
+    newest
+        So many of each model.
+    hourly, daily
+        Of each model the last of every hour for so long, and of every day.
+    """
+
+    predictions: timedelta | str = "30d"
+    newest: int = 10
+    hourly: timedelta | str = "1d"
+    daily: timedelta | str = "365d"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.newest, int) or self.newest < 1:
+            raise DatasetError(f"retention: newest={self.newest!r} must be a whole number, 1 or more")
+        for name in ("predictions", "hourly", "daily"):
+            object.__setattr__(self, name, _duration(f"retention: {name}", getattr(self, name)))
+
+    def since(self, name: str, clock: datetime) -> datetime:
+        """Return where one of its lengths of time begins that ends at a moment."""
+        length = getattr(self, name)
+        assert isinstance(length, timedelta)
+        return clock - length
+
+
+def _duration(what: str, given: object) -> timedelta:
+    """Read a length of time, none included."""
+    if re.fullmatch(r"\d+(\.\d+)?", number := str(given).strip()):
+        raise DatasetError(f"{what}={given!r} has no unit; write '{number}d' or timedelta(days={number})")
+    if isinstance(given, str) and re.fullmatch(r"0+\s*[smhdw]", given.strip()):
+        return timedelta(0)
+    try:
+        length = parse_duration(given) if isinstance(given, str) else given
+    except UsageError as error:
+        raise DatasetError(f"{what}: {error}") from None
+    if not isinstance(length, timedelta):
+        raise DatasetError(f"{what}={given!r} is no length of time; write '7d' or timedelta(days=7)")
+    if length < timedelta(0):
+        raise DatasetError(f"{what}={given!r} must not be negative")
+    return length
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One prediction problem, as its file declares it.
 
@@ -175,6 +213,8 @@ class Dataset:
     memory
         Features that depend on earlier events: a list such as ``[count().by("origin").last("1h")]``, or a
         :class:`~millrace.memory.Memory` of it with its options.
+    retention
+        Which versions stay in MLflow.
     expect
         Great Expectations' expectations of the raw columns, by name (:mod:`millrace.expect`).
     history
@@ -207,6 +247,7 @@ class Dataset:
     labels: Labels = Labels()
     race: Race = Race()
     memory: Memory | Sequence[Any] = ()
+    retention: Retention = Retention()
     expect: Sequence[Expectation] = ()
     history: str | Path | Callable[[], pl.DataFrame] | None = None
     settle: timedelta | None = None

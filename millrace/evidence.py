@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import bits, checkpoints, features, models, promotions, race, tables, task
+from millrace import bits, checkpoints, features, models, promotions, race, retention, tables, task
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError
 from millrace.infer import Asked, load, versions_asked
@@ -88,6 +88,7 @@ def predictions(proof: Proof, dataset: Dataset, room: WaitingRoom, model: str | 
     wanted = pl.col("origin").is_in(["live", "pinned"]) & (pl.lit(True) if model is None else pl.col("model") == model)
     versions = Table(dataset.name, "checkpoints").read("version", "environment", where=pl.col("version").is_not_null())
     here = set(versions.filter(environment=models.environment())["version"])
+    removed = retention.removed(dataset.name)
     left_out = Counter[str]()
     for after in range(0, head, _ARRIVALS_AT_ONCE):
         upto = min(after + _ARRIVALS_AT_ONCE, head)
@@ -101,7 +102,8 @@ def predictions(proof: Proof, dataset: Dataset, room: WaitingRoom, model: str | 
             lineup, xs = orjson.loads(asked["versions"][0]), features.rows(asked["x"].struct.unnest())
             for version in versions_asked(lineup):
                 if model in (None, version.model):
-                    reason = "of another environment" if version.number not in here else None
+                    reason = "removed by retention" if version.number in removed else None
+                    reason = reason or ("of another environment" if version.number not in here else None)
                     made = None if reason else _said_again(dataset, version, asked, xs)
                     if isinstance(made, pl.DataFrame):
                         again.append(made.select(recorded.columns).cast(recorded.schema))
@@ -178,27 +180,38 @@ def _of(table: Table, model: str | None) -> pl.DataFrame:
 
 def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress) -> None:
     """Download each version from MLflow, and hash it."""
-    from millrace.registry import CHAMPION, Registry
+    from millrace.registry import Registry
 
     registry, rows = Registry(dataset), _of(Table(dataset.name, "checkpoints"), model).drop_nulls("version").sort("version")
     proof.recorded = rows.height
+    gone = rows.filter(pl.col("version").is_in(list(retention.removed(dataset.name))))
+    if gone.height:
+        proof.notes.append(f"{gone.height:,} were removed by retention, and can be built again from the log")
+    newest, deleted = set(rows.group_by("model").agg(pl.col("version").max())["version"]), 0
+    rows = rows.join(gone, on="version", how="anti")
     for place, (one, seq, sha256, number) in enumerate(rows.iter_rows(), 1):
         where = f"v{number} ({one} at seq {seq})"
         try:
             found = hashlib.sha256(registry.download(number)).hexdigest()
         except RegistryError as error:
             try:
-                registry.version_of(CHAMPION)
+                there = registry.has(number)
             except RegistryError:  # MLflow is away
                 proof.notes.append(f"not proven from {where} on: {error}")
-            else:
-                proof.problem = f"{where}: {error}"
+                return
+            if not there and number not in newest:
+                deleted += 1
+                continue
+            mends = "" if there else f"; it was deleted there, and is published again by: millrace learn {dataset.name}"
+            proof.problem = f"{where}: {error}{mends}"
             return
         if found != sha256:
             proof.problem = f"{where}: its artifact was changed, its sha256 is {found}; restore MLflow's store from a copy"
             return
         proof.same += 1
         tell("the versions", place, rows.height)
+    if deleted:
+        proof.notes.append(f"{deleted:,} were deleted in MLflow by hand, and can be built again from the log")
 
 
 def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:

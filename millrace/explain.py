@@ -6,13 +6,13 @@ The tables are read by the event's arrival, and one column of each by its id; no
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import timedelta
 from typing import Any
 
 import polars as pl
 
-from millrace import catalog, checkpoints, features, models, recalled, remade, tables, task
+from millrace import catalog, checkpoints, features, models, recalled, remade, retention, tables, task
 from millrace.checkpoints import Checkpoint
 from millrace.clock import from_microseconds, write_duration, write_moment
 from millrace.contributions import contributions, plain
@@ -143,7 +143,7 @@ def _predictions(
     numbers = stored["version"].drop_nulls().to_list()
     recorded = Table(dataset.name, "checkpoints").read(where=pl.col("version").is_in(numbers))
     versions = {(row["model"], row["version"]): Checkpoint(**row) for row in recorded.iter_rows(named=True)}
-    doubts = models.doubts(dataset.name)
+    doubts, removed = models.doubts(dataset.name), retention.removed(dataset.name)
     fields = [name for name in PredictionRow.__dataclass_fields__ if name in stored.columns]
     for row, prediction in zip(stored.iter_rows(named=True), said, strict=True):
         one = PredictionRow(**{name: row[name] for name in fields})
@@ -156,7 +156,7 @@ def _predictions(
             one.note = f"v{one.version} is not in the table checkpoints, which was changed by hand"
             found.problems.append(f"{one.model}: {one.note}")
         else:
-            _make_again(dataset, found, one, row, x, version, from_nothing, progress)
+            _make_again(dataset, found, one, row, x, version, removed, from_nothing, progress)
             if doubts.get(one.model):
                 one.note = f"not exact, so that bits may differ: {'; '.join(doubts[one.model])}"
     order = [*dataset.racing, *(one.model for one in found.predictions)]
@@ -170,14 +170,19 @@ def _make_again(
     row: Row,
     x: Row,
     version: Checkpoint,
+    removed: Set[int],
     from_nothing: bool,
     progress: Progress | None,
 ) -> None:
-    of_version, model = remade.from_version(dataset, row, x, version)
-    of_fold = remade.from_fold(dataset, row, x, version, from_nothing, progress)
-    one.remade = [of_version, of_fold]
-    lost = model is None and not of_version.elsewhere
-    found.problems += [f"{one.model}, {again}" for again in one.remade if again.fault or (lost and again is of_version)]
+    of_fold, model = remade.from_fold(dataset, row, x, version, from_nothing, progress)
+    if version.version in removed:
+        needed, one.remade = of_fold, [of_fold]
+        one.note = f"v{version.version} was removed by retention, and rebuilt by replay"
+    else:
+        needed, model = remade.from_version(dataset, row, x, version)
+        one.remade = [needed, of_fold]
+    lost = model is None and not needed.elsewhere
+    found.problems += [f"{one.model}, {again}" for again in one.remade if again.fault or (lost and again is needed)]
     if model is not None:
         try:
             one.contributions = contributions(model, x)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, landing, memory, orphans, tables
+from millrace import catalog, landing, memory, orphans, retention, tables
 from millrace.clock import now
 from millrace.errors import MillraceError, RegistryError
 from millrace.remembered import Remembered
+from millrace.retention import RetentionReport
 from millrace.tables import Table
 
 if TYPE_CHECKING:
@@ -62,14 +63,21 @@ class TableReport:
         removed = f"removed {self.removed:,} old ones ({self.bytes / 1e6:,.1f} MB), {self.log:,} of the log"
         return f"{self.table}: files {self.before:,} → {self.files:,}; {removed}"
 
+    @property
+    def would(self) -> str:
+        """What a run would do."""
+        return f"{self.table}: {self.before:,} files, {self.removed:,} old ones to remove ({self.bytes / 1e6:,.1f} MB)"
+
 
 @dataclass
 class MaintainReport:
-    """What was done: a report a table; how many ``states`` (and their ``bytes``), landing ``files``, and in MLflow
-    ``orphans`` and ``runs`` that a crash had left open, are gone or ended."""
+    """What was done, or would be (``dry_run``): a report a table; which ``versions`` leave MLflow; how many ``states`` (and their
+    ``bytes``), landing ``files``, and in MLflow ``orphans`` and ``runs`` that a crash had left open, are gone or ended."""
 
     dataset: str
+    dry_run: bool = False
     tables: list[TableReport] = field(default_factory=list)
+    versions: RetentionReport | None = None
     states: int = 0
     bytes: int = 0
     files: int = 0
@@ -80,11 +88,13 @@ class MaintainReport:
     def __str__(self) -> str:
         if not self.tables:
             return "; ".join(["nothing is stored yet", *self.problems])
+        removed = "would remove" if self.dry_run else "removed"
         gone = (
-            f"removed {self.states:,} states ({self.bytes / 1e6:,.1f} MB), {self.files:,} files taken in long ago, "
-            f"{self.orphans:,} orphans in MLflow; {self.runs:,} of its runs ended"
+            f"{removed} {self.states:,} states ({self.bytes / 1e6:,.1f} MB), {self.files:,} files taken in long ago, "
+            f"{self.orphans:,} orphans in MLflow; {self.runs:,} of its runs {'to end' if self.dry_run else 'ended'}"
         )
-        return "\n".join([*map(str, self.tables), gone, *self.problems])
+        told = [table.would if self.dry_run else str(table) for table in self.tables]
+        return "\n".join([*told, *([f"{removed} {self.versions}"] if self.versions else []), gone, *self.problems])
 
 
 def due(name: str) -> bool:
@@ -92,11 +102,12 @@ def due(name: str) -> bool:
     return tables.created(name) and any(_small_files(_open(name, table)) > SMALL_FILES for table in _FIRST_TO_GROW)
 
 
-def maintain(name: str, keep: timedelta = KEEP_FILES) -> MaintainReport:
+def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> MaintainReport:
     """Join small files, and remove what nothing needs any more; wait for another that does the same.
 
-    Needed states are those that were published, the newest of each lineage and of the race, the last of every day, and all
-    of the last two days; any other can be built again by a replay.
+    Versions leave MLflow as the dataset's :class:`~millrace.dataset.Retention` says. Needed states are those of versions that
+    stay, the newest of each lineage and of the race, the last of every day, and all of the last two days; any other can be built
+    again by a replay.
 
     Parameters
     ----------
@@ -104,6 +115,8 @@ def maintain(name: str, keep: timedelta = KEEP_FILES) -> MaintainReport:
         The dataset.
     keep
         How long files that were taken in are kept in the landing folder's ``done``.
+    dry_run
+        Change nothing, and tell what would be removed.
 
     Raises
     ------
@@ -113,21 +126,22 @@ def maintain(name: str, keep: timedelta = KEEP_FILES) -> MaintainReport:
         When joining the files of a table changed its rows; the message says whether that was undone, and what to do.
     """
     dataset = catalog.load(name)
-    report = MaintainReport(name)
+    report = MaintainReport(name, dry_run)
     if not tables.created(name):
         return report
     with tables.lock(name):
         for table in tables.NAMES:
-            report.tables.append(_maintain_table(name, table))
-        if dataset.remembers:
+            report.tables.append(_look(name, table) if dry_run else _maintain_table(name, table))
+        if dataset.remembers and not dry_run:
             with Remembered(dataset) as remembered:
                 remembered.checkpoint(worth=_WORTH_REMEMBERING)
-        _remove_states(report)
-        _remove_files(report, keep)
         try:
-            report.orphans, report.runs = orphans.remove(dataset, now() - RETENTION)
+            report.versions = retention.apply(dataset, dry_run)
+            report.orphans, report.runs = orphans.remove(dataset, now() - RETENTION, dry_run)
         except RegistryError as error:
             report.problems.append(str(error))
+        _remove_states(report)
+        _remove_files(report, keep)
     return report
 
 
@@ -144,20 +158,31 @@ def _small_files(delta: DeltaTable) -> int:
     return int((pl.DataFrame(delta.get_add_actions())["size_bytes"] < _TARGET_BYTES // 2).sum())
 
 
-def _maintain_table(name: str, table: str) -> TableReport:
-    folder = tables.folder(name) / table
-    report = TableReport(table, before=len(_open(name, table).file_uris()))
-    _join_files(name, table)
+def _hours() -> int:
+    return int(RETENTION / timedelta(hours=1))
+
+
+def _look(name: str, table: str) -> TableReport:
+    """Tell how many files a table has, and which nobody reads any more."""
     delta = _open(name, table)
-    report.files = len(delta.file_uris())
-    hours = int(RETENTION / timedelta(hours=1))
+    report = TableReport(table, before=len(delta.file_uris()))
     # Full: what a crash left behind is in no log. A file is old by its own time, or by when it was replaced.
-    named = delta.vacuum(hours, full=True, dry_run=True, enforce_retention_duration=False)
+    named = delta.vacuum(_hours(), full=True, dry_run=True, enforce_retention_duration=False)
+    folder = tables.folder(name) / table
     old = [file for file in (folder / one for one in named) if file.exists()]  # those long gone are named for a week
-    if old:
-        report.removed, report.bytes = len(old), sum(file.stat().st_size for file in old)
-        delta.vacuum(hours, full=True, dry_run=False, enforce_retention_duration=False)
-    log = folder / "_delta_log"
+    report.removed, report.bytes = len(old), sum(file.stat().st_size for file in old)
+    return report
+
+
+def _maintain_table(name: str, table: str) -> TableReport:
+    before = len(_open(name, table).file_uris())
+    _join_files(name, table)
+    report = _look(name, table)
+    report.before, report.files = before, report.before
+    delta = _open(name, table)
+    if report.removed:
+        delta.vacuum(_hours(), full=True, dry_run=False, enforce_retention_duration=False)
+    log = tables.folder(name) / table / "_delta_log"
     entries = len(list(log.iterdir()))
     # In this order: nobody can still be reading what lies before a checkpoint that was there when this began.
     delta.cleanup_metadata()
@@ -211,19 +236,22 @@ def _remove_states(report: MaintainReport) -> None:
     """Remove states that nothing needs; those written since the old ones were listed are in no danger."""
     horizon = (now() - RETENTION).timestamp()
     old = [path for path in _files(tables.folder(report.dataset) / "states") if path.stat().st_mtime < horizon]
-    needed = _needed_states(report.dataset) if old else set()
+    needed = _needed_states(report) if old else set()
     for path in old:
         stat = path.stat()
         if stat.st_mtime < horizon and not (path.suffix == ".pkl" and path.stem in needed):
-            path.unlink()
+            if not report.dry_run:
+                path.unlink()
             report.states += 1
             report.bytes += stat.st_size
 
 
-def _needed_states(name: str) -> set[str]:
-    """Return the sha256 of each state to keep. Versions that are yet to predict are among those published."""
+def _needed_states(report: MaintainReport) -> set[str]:
+    """Return the sha256 of each state to keep. Versions that are yet to predict are among those that stay."""
+    name = report.dataset
     rows = Table(name, "checkpoints").read("model", "fingerprint", "environment", "seq", "sha256", "version", "at")
     remembered, rows = rows.filter(model=memory.NAME), rows.filter(pl.col("model") != memory.NAME)  # large, and followed quickly
+    removed = retention.removed(name).union(report.versions.versions if report.versions else ())
     lineage = ("model", "fingerprint", "environment")
     by_time, by_seq = rows.sort("at"), rows.sort("seq", "at")
     scores, young = Table(name, "standings").read("sha256", "seq", "at").sort("seq", "at"), pl.col("at") >= now() - RETENTION
@@ -233,7 +261,7 @@ def _needed_states(name: str) -> set[str]:
         remembered.sort("seq", "at").tail(1),
         remembered.filter(young),
         rows.filter(young),
-        rows.filter(pl.col("version").is_not_null()),
+        rows.filter(pl.col("version").is_not_null() & ~pl.col("version").is_in(list(removed))),
         by_seq.unique(lineage, keep="last"),
         by_time.with_columns(pl.col("at").dt.date().alias("day")).unique([*lineage, "day"], keep="last"),
     ]
@@ -249,10 +277,12 @@ def _remove_files(report: MaintainReport, keep: timedelta) -> None:
         for path in _files(folder):
             number = path.name.partition("-")[0]
             if number.isdigit() and int(number) <= done:
-                path.unlink()
                 report.files += 1
-        with contextlib.suppress(OSError):  # what is not ours stays, and its folder
-            folder.rmdir()
+                if not report.dry_run:
+                    path.unlink()
+        if not report.dry_run:
+            with contextlib.suppress(OSError):  # what is not ours stays, and its folder
+                folder.rmdir()
 
 
 def _before(day: str, moment: datetime) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace import tracking
-from millrace.clock import microseconds
+from millrace import removal, tracking
+from millrace.clock import from_microseconds, microseconds
 from millrace.dataset import Dataset
 from millrace.settings import settings
 from millrace.tables import Table
@@ -22,9 +22,9 @@ from millrace.tables import Table
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SOUGHT = timedelta(days=30)
-"""How far back is searched, so that the cost does not grow with history."""
 _AT_ONCE = 1_000
+_NOTED = timedelta(hours=6)
+"""It is noted how far was searched when it is so much further, so that the cost does not grow with history."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,10 @@ class Orphan:
     number: int | None
 
 
-def remove(dataset: Dataset, end: datetime) -> tuple[int, int]:
-    """Remove the orphans with their files, and end the runs that were left open.
+def remove(dataset: Dataset, end: datetime, dry_run: bool = False) -> tuple[int, int]:
+    """Remove the orphans with their files, and end the runs that nothing goes on with.
+
+    Where it ended is noted, and the next begins there.
 
     Parameters
     ----------
@@ -45,28 +47,39 @@ def remove(dataset: Dataset, end: datetime) -> tuple[int, int]:
     end
         What was made later may yet be recorded, and is left alone. So is what was there before the first version that a
         checkpoint names: it belongs to another log.
+    dry_run
+        Only tell.
 
     Returns
     -------
-    How many orphans were removed, and how many runs were ended.
+    How many orphans were removed, and how many runs were ended; or would be.
 
     Raises
     ------
     RegistryError
         When MLflow cannot be reached, or refuses.
     """
-    rows = Table(dataset.name, "checkpoints").read("sha256", "version", "at")
+    table, checkpoints = Table(dataset.name, "removals"), Table(dataset.name, "checkpoints")
+    rows = checkpoints.read("model", "sha256", "version", "run_id", "at")
     published = rows.drop_nulls("version").sort("at")
     if not published.height:
         return 0, 0
-    start = max(published["at"][0], end - _SOUGHT)
+    start = max(published["at"][0], from_microseconds(table.cursor("orphans")))
     name = settings().shared_name(dataset.name)
     with tracking.asking(f"look for orphans of {name}") as client:
         experiment = tracking.experiment(client.tracking_uri, name, dataset.description)
         found = list(_orphans(client, experiment, name, rows, start, end))
-        for orphan in found:
-            _remove(client, name, orphan)
-        return len(found), _end_runs(client, experiment, dataset.name, start, end)
+        racing = published.drop_nulls("run_id").filter(pl.col("model").is_in(dataset.racing))
+        needed = set(racing.unique("model", keep="last", maintain_order=True)["run_id"])
+        runs = _open_runs(client, experiment, dataset.name, needed, end)
+        if not dry_run:
+            numbers = [orphan.number for orphan in found if orphan.number is not None]
+            removal.remove(client, name, numbers, [orphan.model_id for orphan in found])
+            for run_id in runs:
+                client.set_terminated(run_id, "FINISHED")
+            if end - start > _NOTED:
+                table.append(table.read().clear(), {"orphans": microseconds(end)})
+        return len(found), len(runs)
 
 
 def _orphans(
@@ -90,28 +103,13 @@ def _orphans(
             yield Orphan(logged.model_id, number)
 
 
-def _remove(client: MlflowClient, name: str, orphan: Orphan) -> None:
-    """Remove the files first, and last what an orphan is found by, so that what is cut off is done again."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    get_artifact_repository(client.get_logged_model(orphan.model_id).artifact_location).delete_artifacts()
-    if orphan.number is not None:
-        # The public call first asks for the registered model, with all versions there ever were.
-        client._get_registry_client().delete_model_version(name, str(orphan.number))
-    client.delete_logged_model(orphan.model_id)
-
-
-def _end_runs(client: MlflowClient, experiment: str, dataset: str, start: datetime, end: datetime) -> int:
-    """End the runs that nobody ends: a run is for one day, and is ended by the next of its model."""
-    since, until = microseconds(start) // 1000, microseconds(end) // 1000
+def _open_runs(client: MlflowClient, experiment: str, dataset: str, needed: set[str], end: datetime) -> list[str]:
+    """Return the runs that nobody ends: a crash left them, or their model was removed from the dataset's file."""
     where = (
-        f"attributes.status = 'RUNNING' AND attributes.start_time >= {since} AND attributes.start_time < {until} "
-        f"AND tags.dataset = '{dataset}'"
+        f"attributes.status = 'RUNNING' AND attributes.start_time < {microseconds(end) // 1000} AND tags.dataset = '{dataset}'"
     )
-    found = list(_pages(lambda token: client.search_runs([experiment], where, max_results=_AT_ONCE, page_token=token)))
-    for run in found:
-        client.set_terminated(run.info.run_id, "FINISHED")
-    return len(found)
+    found = _pages(lambda token: client.search_runs([experiment], where, max_results=_AT_ONCE, page_token=token))
+    return [run.info.run_id for run in found if run.info.run_id not in needed]
 
 
 def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:

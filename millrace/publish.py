@@ -2,7 +2,8 @@
 
 A model is published at its dataset's cadence, on the grid of the data's clock; when it becomes champion; and once at
 seq 0, before its first prediction. The checkpoint's row that names a version is written after MLflow has it; while
-MLflow is away the tick keeps its work, and publishing is made up for at the next.
+MLflow is away the tick keeps its work, and publishing is made up for at the next. A model whose newest version somebody
+deleted there is published again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import polars as pl
 
 from millrace import alias, catalog, checkpoints, interventions, models, promotions, race
 from millrace.checkpoints import Checkpoint
-from millrace.clock import microseconds, now, write_moment
+from millrace.clock import microseconds, write_moment
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.fold import fold_alone
@@ -27,18 +29,23 @@ if TYPE_CHECKING:
     from millrace.registry import Registry
 
 
+_POINTS = 300
+"""So many points of the race so far a new run gets, about as many as MLflow draws."""
+
+
 @dataclass
 class PublishReport:
-    """Which ``versions`` were published in this run, and who is ``champion``."""
+    """Which ``versions`` were published in this run, and who is ``champion``; ``notes`` tell what was found deleted in MLflow."""
 
     dataset: str
     versions: dict[str, int] = field(default_factory=dict)
     champion: str = PRIOR
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         said = ", ".join(f"{model} v{number}" for model, number in self.versions.items())
-        return "; ".join([f"published {said}" if said else "nothing to publish", *self.problems])
+        return "; ".join([f"published {said}" if said else "nothing to publish", *self.notes, *self.problems])
 
 
 def begin(dataset: Dataset) -> list[str]:
@@ -91,26 +98,35 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
     table = Table(name, "checkpoints")
     try:
         registry = Registry(dataset)
-        newest = checkpoints.published(table, [model for model in dataset.racing if model not in again])
+        before = checkpoints.published(table, dataset.racing)
+        newest = {one: last for one, last in before.items() if one not in again}
         stand = checkpoints.newest(table, dataset.racing)
         since = {crowned.model: crowned.seq} if crowned else {}
-        head = Table(name, "examples").cursor("seq")
-        due = [one for one in stand if is_due(stand[one], newest.get(one), dataset.cadence, since.get(one, 0), head)]
+        log = Table(name, "examples")
+        head = log.cursor("seq")
+        due = {one: stand[one] for one in stand if is_due(stand[one], newest.get(one), dataset.cadence, since.get(one, 0), head)}
+        deleted = [last for last in newest.values() if last.version and not registry.has(last.version)]
+        due = {last.model: last for last in deleted} | due
         doubts = models.doubts(name) if due else {}
         new: list[Checkpoint] = []
-        for one in due:
+        for one, stands in due.items():
             try:
-                new.append(
-                    as_version(dataset, registry, stand[one], newest.get(one), standings.get(one), doubts.get(one), crowned)
-                )
+                run_id = registry.run(one, before[one].run_id if one in before else None, log)
+                standing, doubt = standings.get(one), doubts.get(one)
+                new.append(as_version(dataset, registry, stands, run_id, log, standing, doubt, crowned))
             except RegistryError:
                 raise
             except MillraceError as error:  # a state that cannot be read holds up no other model
                 report.problems.append(f"{one}: {error}")
         newest |= _recorded(table, new)
         report.versions = {one.model: one.version or 0 for one in new if newest.get(one.model) is one}
+        report.notes += [
+            f"v{last.version} of {last.model} was deleted in MLflow, and the model is published again"
+            for last in deleted
+            if last.model in report.versions
+        ]
         _set_aliases(registry, newest, crowned, report)
-        _log_metrics(registry, newest, standings, report)
+        _log_metrics(registry, newest, before, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
     return report
@@ -129,7 +145,8 @@ def as_version(
     dataset: Dataset,
     registry: Registry,
     stands: Checkpoint,
-    last: Checkpoint | None,
+    run_id: str,
+    log: Table,
     standing: dict[str, Any] | None,
     doubts: list[str] | None,
     crowned: Promotion | None = None,
@@ -140,8 +157,10 @@ def as_version(
     ----------
     dataset, registry
         Of the model.
-    stands, last
-        The state, and the one of this model that was last published, whose run goes on.
+    stands, run_id
+        The state, and the run that publishes it.
+    log
+        The table of examples that it has learned from.
     standing, doubts
         How it does in the race, and what in it is not exact, where there is any.
     crowned
@@ -154,7 +173,6 @@ def as_version(
     MillraceError
         When the state is gone or was changed.
     """
-    run_id = registry.run(stands.model, now().date(), last.run_id if last else None)
     reigning = crowned if crowned and crowned.model == stands.model else None
     version = registry.publish(
         stands.model,
@@ -164,11 +182,13 @@ def as_version(
         sha256=stands.sha256,
         digest=stands.digest,
         run_id=run_id,
-        description=_description(dataset, stands, standing, reigning),
+        description=_description(dataset, stands, log, standing, reigning),
         tags={
             "environment": stands.environment,
             "clock": write_moment(stands.clock) or "",
             "skipped": str(stands.skips),
+            "examples": f"version {log.version} of {log.path}",
+            **({"loss": f"{standing['loss']:.4f}"} if standing and standing["labelled"] else {}),
             **({"inexact": "; ".join(doubts)} if doubts else {}),
             **({"promoted": str(reigning.number), "evidence": reigning.evidence} if reigning else {}),
         },
@@ -204,7 +224,9 @@ def _stretch(clock: datetime, cadence: timedelta) -> int:
     return microseconds(clock) // (cadence // timedelta(microseconds=1))
 
 
-def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, object] | None, reigning: Promotion | None) -> str:
+def _description(
+    dataset: Dataset, stands: Checkpoint, log: Table, standing: dict[str, object] | None, reigning: Promotion | None
+) -> str:
     learned = f"`{stands.model}` after {stands.seq - stands.skips:,} examples of **{dataset.name}** (seq {stands.seq:,}"
     until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
     scored = (
@@ -213,7 +235,8 @@ def _description(dataset: Dataset, stands: Checkpoint, standing: dict[str, objec
         else ""
     )
     crown = f" Champion since seq {reigning.seq:,}, before it {reigning.before}: {reigning.reason}." if reigning else ""
-    return learned + until + scored + f".{crown} State `{stands.digest[:16]}`."
+    source = f". Learned from version {log.version} of the table `examples`"
+    return learned + until + scored + source + f".{crown} State `{stands.digest[:16]}`."
 
 
 def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Promotion | None, report: PublishReport) -> None:
@@ -231,17 +254,29 @@ def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Pro
 
 
 def _log_metrics(
-    registry: Registry, newest: dict[str, Checkpoint], standings: dict[str, dict[str, Any]], report: PublishReport
+    registry: Registry,
+    newest: dict[str, Checkpoint],
+    before: dict[str, Checkpoint],
+    standings: dict[str, dict[str, Any]],
+    report: PublishReport,
 ) -> None:
-    """Log the loss and the metrics of each model that was published, at the seq to which the race was scored."""
+    """Log where each model that was published stands in the race; in a run that is new, its whole way there."""
     for model in report.versions:
         run_id, row = newest[model].run_id, standings.get(model)
-        if row is None or not row["labelled"] or run_id is None:
+        if row is None or run_id is None:
             continue
-        found = {
-            "loss": row["loss"],
-            "recent_loss": row["recent_loss"],
-            **orjson.loads(row["metrics"]),
-        }
-        values = {metric: float(value) for metric, value in found.items() if value is not None}
-        registry.log_metrics(run_id, values, row["seq"], row["clock"])
+        begun = model not in before or before[model].run_id != run_id
+        way = _way(report.dataset, model) if begun else [row]
+        registry.log_metrics(run_id, [_point(one) for one in way if one["labelled"]])
+
+
+def _point(row: dict[str, Any]) -> tuple[int, datetime, dict[str, float]]:
+    found = {"loss": row["loss"], "recent_loss": row["recent_loss"], **orjson.loads(row["metrics"])}
+    return row["seq"], row["clock"], {metric: float(value) for metric, value in found.items() if value is not None}
+
+
+def _way(name: str, model: str) -> list[dict[str, Any]]:
+    """Return rows of a model's standings from the first to the last, evenly thinned."""
+    rows = Table(name, "standings").read(where=pl.col("model") == model)
+    thinned = rows.gather_every(max(1, rows.height // _POINTS)) if rows.height else rows
+    return pl.concat([thinned, rows.tail(1)]).unique("seq", keep="last", maintain_order=True).to_dicts()

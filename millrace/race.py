@@ -17,6 +17,7 @@ import orjson
 import polars as pl
 
 from millrace import catalog, checkpoints, collector, history, interventions, promotions, state, tables, task
+from millrace.clock import from_microseconds
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.interventions import PROMOTING, Orders
@@ -236,12 +237,13 @@ def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
 
 def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> list[Promotion]:
     """Score the outcomes after one up to another, in order; promote by the rule, as was ordered, or as is on record."""
-    columns = ("number", "seq", "event_arrival", "label", "clock")
+    columns = ("number", "seq", "event_arrival", "label", pl.col("clock").to_physical())
     rows = Table(dataset.name, "outcomes").read(*columns, where=pl.col("number").is_between(after + 1, upto))
     said = _said(dataset, rows["event_arrival"])
     before = deque(one for one in given.before if one.number > race.number)
     found = _by_hand(race, given)
-    for race.outcome, race.seq, arrival, label, race.clock in rows.iter_rows():
+    for race.outcome, race.seq, arrival, label, clock in rows.iter_rows():
+        race.clock = from_microseconds(clock)
         while before and before[0].seq <= race.seq:
             race.stand(before.popleft())
         if arrival in said:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,10 @@ from millrace.settings import settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import RunInfo
+    from mlflow.entities import DatasetInput
 
     from millrace.dataset import Dataset
+    from millrace.tables import Table
 
 CHAMPION = "champion"
 """The alias of the version in service."""
@@ -32,7 +33,12 @@ _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How MLflow says that there is no such model or run; and no such alias, or a run in its bin."""
 
 
-_SHOWN = ("model", "seq", "fingerprint", "clock", "inexact", "promoted", "evidence")
+_SHOWN = ("model", "seq", "fingerprint", "clock", "loss", "examples", "inexact", "promoted", "evidence")
+_POINTS_AT_ONCE = 1_000
+"""A server takes no more in one call."""
+
+Point = tuple[int, datetime, Mapping[str, float]]
+"""The values of metrics at a ``seq``, and when that was."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Registry:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.name = settings().shared_name(dataset.name)
+        self._experiment_id: str | None = None
 
     def publish(
         self,
@@ -123,50 +130,75 @@ class Registry:
             version = self._version(client, model_id, run_id, shown, description)
         return Version(int(version.version), model_id, run_id)
 
-    def run(self, model: str, day: date, last: str | None) -> str:
-        """Return the run of a model for a day; make one, and end the last, when a new day begins.
+    def run(self, model: str, last: str | None, log: Table) -> str:
+        """Return the run of a model: one for as long as it races, so that its metrics are one line in MLflow's charts.
 
         Parameters
         ----------
         model
             The model's name.
-        day
-            The day. A run slows with what hangs on it, so it is for one day only.
         last
-            The model's last known run; None makes a new one, as for a rebuild.
+            The model's last known run. Where it was deleted, or is None, another is made.
+        log
+            The table of examples, which a new run names as what it learns from.
         """
-        name = f"{model} {day.isoformat()}"
         with self._asking(f"begin a run of {model}") as client:
-            if last is not None:
-                found = _update_run(client, last)
-                if found is not None and found.run_name == name:
-                    return last
-                if found is not None and found.status == "RUNNING":
-                    _update_run(client, last, ended=clock.now())
+            experiment = self._experiment(client)  # says so where it was deleted, and its runs with it
+            if last is not None and self._goes_on(client, last):
+                return last
             tags = {"model": model, "dataset": self.dataset.name, "mlflow.source.name": "millrace"}
-            created = client.create_run(self._experiment(client), tags=tags, run_name=name)
-            return str(created.info.run_id)
+            run_id = str(client.create_run(experiment, tags=tags, run_name=model).info.run_id)
+            client.log_inputs(run_id, [_input(f"{self.name} examples", log)])
+            return run_id
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, at: datetime) -> None:
-        """Log metrics in one call.
+    def _goes_on(self, client: MlflowClient, run_id: str) -> bool:
+        """Tell whether a run is there and goes on; one that was ended is taken up again."""
+        from mlflow.entities import RunStatus
+        from mlflow.exceptions import MlflowException
+
+        try:
+            # The public calls first read all models that the run has published.
+            client._tracking_client.store.update_run_info(run_id, RunStatus.RUNNING, None, None)
+        except MlflowException as error:
+            if error.error_code in _ABSENT:
+                return False
+            raise
+        return True
+
+    def has(self, number: int) -> bool:
+        """Tell whether a version is there, and the logged model that it loads: either can be deleted by hand."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asking(f"look for version {number}") as client:
+            try:
+                version = client.get_model_version(self.name, str(number))
+                client.get_logged_model(str(version.source).removeprefix("models:/"))
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    return False
+                raise
+        return True
+
+    def log_metrics(self, run_id: str, series: Sequence[Point]) -> None:
+        """Log metrics, in one call a thousand values.
 
         Parameters
         ----------
         run_id
             The run, from :meth:`run`.
-        metrics
-            The values; characters that MLflow does not take in a name become ``_``.
-        step
-            The ``seq``, so that MLflow's own charts draw the race.
-        at
-            When, with its time zone.
+        series
+            Values over ``seq``, so that MLflow's own charts draw the race; what it does not take in a name becomes ``_``.
         """
         from mlflow.entities import Metric
 
-        at_milliseconds = clock.microseconds(at) // 1000
-        batch = [Metric(legal(key), float(value), at_milliseconds, step) for key, value in metrics.items()]
+        batch = [
+            Metric(legal(key), float(value), clock.microseconds(at) // 1000, seq)
+            for seq, at, values in series
+            for key, value in values.items()
+        ]
         with self._asking(f"log the metrics of run {run_id}") as client:
-            client.log_batch(run_id, metrics=batch)
+            for start in range(0, len(batch), _POINTS_AT_ONCE):
+                client.log_batch(run_id, metrics=batch[start : start + _POINTS_AT_ONCE])
 
     def alias(self, name: str, number: int) -> None:
         """Point an alias to a version."""
@@ -219,7 +251,9 @@ class Registry:
         return tracking.asking(f"{what} of {self.name}")
 
     def _experiment(self, client: MlflowClient) -> str:
-        return tracking.experiment(client.tracking_uri, self.name, self.dataset.description)
+        if self._experiment_id is None:
+            self._experiment_id = tracking.experiment(client.tracking_uri, self.name, self.dataset.description)
+        return self._experiment_id
 
     def _version(self, client: MlflowClient, model_id: str, run_id: str, tags: Mapping[str, str], description: str) -> Any:
         from mlflow.exceptions import MlflowException
@@ -255,20 +289,15 @@ class Registry:
         )
 
 
-def _update_run(client: MlflowClient, run_id: str, ended: datetime | None = None) -> RunInfo | None:
-    """Return what is known of a run, without all that hangs on it; None where it is gone."""
-    from mlflow.entities import RunStatus
-    from mlflow.exceptions import MlflowException
+def _input(name: str, log: Table) -> DatasetInput:
+    """Describe the table of examples, as what a run learns from."""
+    from mlflow.data.delta_dataset_source import DeltaDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
 
-    status, end = (None, None) if ended is None else (RunStatus.FINISHED, clock.microseconds(ended) // 1000)
-    try:
-        # The public calls first read all models that the run has published.
-        found: RunInfo = client._tracking_client.store.update_run_info(run_id, status, end, None)
-        return found
-    except MlflowException as error:
-        if error.error_code in _ABSENT:
-            return None
-        raise
+    source = DeltaDatasetSource(path=str(log.path), delta_table_version=log.version)
+    described = MetaDataset(source, name, digest=f"v{log.version}")
+    return DatasetInput(described._to_mlflow_entity(), [InputTag("mlflow.data.context", "learn")])
 
 
 def legal(key: str) -> str:

@@ -72,13 +72,18 @@ def from_version(dataset: Dataset, stored: Row, x: Row, version: Checkpoint) -> 
 
 def from_fold(
     dataset: Dataset, stored: Row, x: Row, version: Checkpoint, from_nothing: bool, progress: Progress | None
-) -> Remade:
+) -> tuple[Remade, Any]:
     """Make a prediction again from a fold up to its version's place in the log, in this environment.
 
     Parameters
     ----------
     from_nothing
         Begin with the fresh model, not with the newest state before that place.
+
+    Returns
+    -------
+    Remade, object
+        What became of it, and the model (None where it could not be made).
     """
     lineage = (version.model, version.fingerprint, models.environment())
     begun = None if from_nothing else checkpoints.kept(dataset.name, *lineage, version.seq - 1)
@@ -100,7 +105,7 @@ def from_fold(
                 progress(version.model, at, version.seq)
         return state.load(one.data)
 
-    return _remade(dataset, stored, x, version, how, folded)[0]
+    return _remade(dataset, stored, x, version, how, folded)
 
 
 def _fresh(dataset: Dataset, version: Checkpoint) -> Learner:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @dataclass
 class ReplayReport:
     """What was built again: a fold a model; ``same`` tells whether its digest is the one that was on record at its seq
-    (None where there was none). ``mended`` examples were missing in the log, and ``outcomes``, and are back; memory was made again
-    of so many ``remembered`` events (None where there is no memory)."""
+    (None where there was none). ``mended`` examples were missing in the log, and ``outcomes``, and are back; memory was made
+    again of so many ``remembered`` events (None where there is no memory)."""
 
     dataset: str
     mended: int = 0

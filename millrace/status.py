@@ -36,8 +36,8 @@ class ModelStatus:
     predictions ``empty`` had nothing to say, which costs the most. ``skips`` examples it could not learn; of these ``skipped``
     are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what in it is not exact. ``outlook`` is what is
     known before all labels are there. Of a shadow, ``difference`` is the champion's mean loss minus its own over the ``paired``
-    events that both had predicted in this reign, between ``lower`` and ``upper``. ``worse_since`` is since when the champion is no
-    better than prior. ``confusion`` counts by label what was said of it, where ``ConfusionMatrix`` is among the metrics.
+    events that both had predicted in this reign, between ``lower`` and ``upper``. ``worse_since`` is since when the champion is
+    no better than prior. ``confusion`` counts by label what was said of it, where ``ConfusionMatrix`` is among the metrics.
     """
 
     seq: int = 0

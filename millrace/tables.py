@@ -42,6 +42,7 @@ NAMES = (
     "definitions",
     "promotions",
     "interventions",
+    "removals",
 )
 
 _KEYS = {
@@ -53,6 +54,7 @@ _KEYS = {
     "definitions": "at",
     "promotions": "number",
     "interventions": "number",
+    "removals": "number",
 }
 _LAYOUT = "4"
 """Grows when there is a new table or column."""
@@ -124,6 +126,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
             "number": whole, "action": text, "model": text, "version": whole, "outcome": whole, "seq": whole, "reason": text,
             "at": time,
         },
+        "removals": {"number": whole, "version": whole, "model": text, "seq": whole, "at": time},
     }  # fmt: skip
 
 
@@ -261,6 +264,11 @@ class Table:
     def identity(self) -> str:
         """What tells this table from another at the same place."""
         return str(self._delta.metadata().id)
+
+    @property
+    def version(self) -> int:
+        """The version of the table that reading sees."""
+        return self._delta.version()
 
     def count(self) -> int:
         """Return the number of rows, from the log alone."""

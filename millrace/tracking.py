@@ -60,7 +60,6 @@ def asking(what: str) -> Iterator[MlflowClient]:
             ) from error
 
 
-@functools.cache
 def experiment(uri: str, name: str, description: str) -> str:
     """Return the id of the experiment of a name; make it where there is none.
 

@@ -23,8 +23,8 @@ def due(chosen: str) -> tuple[list[str], list[str]]:
 
 
 @task(task_run_name="maintain-{dataset}")
-async def maintain(dataset: str, keep: timedelta = KEEP_FILES) -> list[str]:
-    """Join a dataset's small files, and remove what nothing needs. Return what did not work."""
-    report = join_and_remove(dataset, keep)
+async def maintain(dataset: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> list[str]:
+    """Join a dataset's small files, and remove what nothing needs, or tell what that is. Return what did not work."""
+    report = join_and_remove(dataset, keep, dry_run)
     await show("maintain", report)
     return report.problems

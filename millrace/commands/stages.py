@@ -77,7 +77,8 @@ def run(dataset: str, as_json: bool) -> None:
 @command
 @click.argument("dataset")
 @click.option("--keep", default="30d", show_default=True, help="How long files that were taken in are kept: 12h, 30d, 8w.")
-def maintain(dataset: str, keep: str, as_json: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be removed.")
+def maintain(dataset: str, keep: str, dry_run: bool, as_json: bool) -> None:
     """Join a DATASET's small files, and remove what nothing needs any more; a tick does it, too, when there are many.
 
     \b
@@ -85,7 +86,7 @@ def maintain(dataset: str, keep: str, as_json: bool) -> None:
     """
     from millrace.maintain import maintain as stage
 
-    answer(stage(dataset, parse_duration(keep)), as_json)
+    answer(stage(dataset, parse_duration(keep), dry_run), as_json)
 
 
 @command

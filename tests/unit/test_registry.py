@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from millrace import catalog, state, tracking
+from millrace import catalog, state, tables, tracking
 from millrace.errors import RegistryError
 from millrace.registry import Registry, Version
 
@@ -45,7 +46,6 @@ dataset = Dataset(
     loss="log",
 )
 '''
-FIRST, SECOND = date(2013, 1, 1), date(2013, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlruns/mlflow.db")
     monkeypatch.setenv("MILLRACE_DATASETS", str(store / "datasets"))
+    monkeypatch.setenv("MILLRACE_ROOT", str(store / "root"))
     yield
     for name in ("phishing", "shared", "renamed", "gone"):
         sys.modules.pop(f"{catalog.PACKAGE}.{name}", None)
@@ -84,6 +85,11 @@ def learned(examples: int = 9) -> bytes:
     return state.slim(model)
 
 
+def begin(registry: Registry, model: str = "logistic", last: str | None = None) -> str:
+    tables.create(registry.dataset)
+    return registry.run(model, last, tables.Table(registry.dataset.name, "examples"))
+
+
 def publish(registry: Registry, run: str, model: str = "logistic", seq: int = 9, data: bytes | None = None) -> Version:
     data = learned(seq) if data is None else data
     sha256 = hashlib.sha256(data).hexdigest()
@@ -101,7 +107,7 @@ def publish(registry: Registry, run: str, model: str = "logistic", seq: int = 9,
 
 
 def test_a_version_says_what_it_is(registry: Registry) -> None:
-    run = registry.run("logistic", FIRST, None)
+    run = begin(registry)
     version = publish(registry, run)
     found = client().get_model_version("phishing", str(version.number))
     assert found.run_id == run == version.run_id
@@ -116,7 +122,7 @@ def test_a_version_says_what_it_is(registry: Registry) -> None:
 
 
 def test_the_registered_model_and_the_experiment_explain_themselves(registry: Registry, store: Path) -> None:
-    publish(registry, registry.run("logistic", FIRST, None))
+    publish(registry, begin(registry))
     model = client().get_registered_model("phishing")
     assert model.description.startswith("Is this page phishing?")
     assert "| `champion` | the version in service |" in model.description
@@ -130,7 +136,7 @@ def test_the_registered_model_and_the_experiment_explain_themselves(registry: Re
 
 
 def test_the_bytes_come_back_as_they_were(registry: Registry) -> None:
-    version = publish(registry, registry.run("logistic", FIRST, None), data=learned(5))
+    version = publish(registry, begin(registry), data=learned(5))
     assert registry.download(version.number) == learned(5)
 
 
@@ -138,7 +144,7 @@ def test_anyone_loads_the_champion_with_mlflow_alone(registry: Registry) -> None
     import mlflow.pyfunc
     import pandas as pd
 
-    version = publish(registry, registry.run("logistic", FIRST, None), seq=20)
+    version = publish(registry, begin(registry), seq=20)
     registry.alias("champion", version.number)
     answer = mlflow.pyfunc.load_model("models:/phishing@champion").predict(
         pd.DataFrame({"event_time": [datetime(2013, 1, 1, tzinfo=UTC)], "dots": [3]})
@@ -149,7 +155,7 @@ def test_anyone_loads_the_champion_with_mlflow_alone(registry: Registry) -> None
 
 def test_an_alias_moves(registry: Registry) -> None:
     assert registry.version_of("other") is None
-    run = registry.run("other", FIRST, None)
+    run = begin(registry, "other")
     first, second = publish(registry, run, "other", 1), publish(registry, run, "other", 2)
     registry.alias("other", first.number)
     registry.alias("champion", first.number)
@@ -162,39 +168,37 @@ def test_of_what_was_never_published_there_are_no_aliases() -> None:
     assert Registry(catalog.load("gone")).version_of("champion") is None
 
 
-def test_a_run_is_for_a_day_and_a_new_day_ends_it(registry: Registry) -> None:
-    first = registry.run("logistic", FIRST, None)
-    assert registry.run("logistic", FIRST, first) == first
-    second = registry.run("logistic", SECOND, first)
-    assert second != first
-    runs = [client().get_run(run).info for run in (first, second)]
-    assert [(run.run_name, run.status) for run in runs] == [
-        ("logistic 2013-01-01", "FINISHED"),
-        ("logistic 2013-01-02", "RUNNING"),
-    ]
-    assert runs[0].end_time >= runs[0].start_time
+def test_a_model_has_one_run_which_names_what_it_learns_from(registry: Registry, store: Path) -> None:
+    first = begin(registry)
+    assert begin(registry, last=first) == first
+    found = client().get_run(first)
+    assert (found.info.run_name, found.info.status) == ("logistic", "RUNNING")
+    [learned_from] = found.inputs.dataset_inputs
+    assert (learned_from.dataset.name, learned_from.dataset.source_type) == ("phishing examples", "delta_table")
+    assert learned_from.dataset.digest == "v0"
+    assert json.loads(learned_from.dataset.source)["path"] == str(store / "root" / "phishing" / "examples")
 
 
-def test_a_run_that_ended_is_gone_on_with_on_its_day(registry: Registry) -> None:
-    run = registry.run("logistic", FIRST, None)
+def test_a_run_that_ended_is_taken_up_again(registry: Registry) -> None:
+    run = begin(registry)
     client().set_terminated(run)
-    assert registry.run("logistic", FIRST, run) == run
-    registry.log_metrics(run, {"loss": 0.5}, 1, datetime(2013, 1, 1, tzinfo=UTC))
+    assert begin(registry, last=run) == run
+    assert client().get_run(run).info.status == "RUNNING"
+    registry.log_metrics(run, [(1, datetime(2013, 1, 1, tzinfo=UTC), {"loss": 0.5})])
 
 
 @pytest.mark.parametrize("gone", ["deleted", "never"])
 def test_where_a_run_is_gone_another_is_made(registry: Registry, gone: str) -> None:
-    last = registry.run("logistic", FIRST, None) if gone == "deleted" else "0" * 32
+    last = begin(registry) if gone == "deleted" else "0" * 32
     if gone == "deleted":
         client().delete_run(last)
-    assert registry.run("logistic", FIRST, last) != last
+    assert begin(registry, last=last) != last
 
 
 def test_metrics_are_drawn_over_the_log(registry: Registry) -> None:
-    run = registry.run("logistic", FIRST, None)
+    run = begin(registry)
     at = datetime(2013, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-    registry.log_metrics(run, {"loss": 0.5, "ROCAUC (7 days)": 0.75}, 100, at)
-    registry.log_metrics(run, {"loss": 0.25}, 200, at)
+    registry.log_metrics(run, [(100, at, {"loss": 0.5, "ROCAUC (7 days)": 0.75}), (200, at, {"loss": 0.25})])
     assert client().get_run(run).data.metrics == {"loss": 0.25, "ROCAUC _7 days_": 0.75}
     history = client().get_metric_history(run, "loss")
     assert [(point.step, point.value) for point in history] == [(100, 0.5), (200, 0.25)]
@@ -206,7 +210,7 @@ def test_no_call_reads_the_versions_or_the_models_that_there_were(registry: Regi
     from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
     from mlflow.store.tracking.dbmodels.models import SqlInput
 
-    run = registry.run("logistic", FIRST, None)
+    run = begin(registry)
     for seq in range(8):
         version = publish(registry, run, seq=seq)
     registry.alias("logistic", version.number)
@@ -220,12 +224,12 @@ def test_no_call_reads_the_versions_or_the_models_that_there_were(registry: Regi
         request.addfinalizer(partial(sqlalchemy.event.remove, table, "load", note))
     calls: dict[str, Callable[[], object]] = {
         "publish": lambda: publish(registry, run, seq=8),
-        "run": lambda: registry.run("logistic", FIRST, run),
-        "next run": lambda: registry.run("logistic", SECOND, run),
+        "run": lambda: begin(registry, last=run),
+        "has": lambda: registry.has(version.number),
         "alias": lambda: registry.alias("logistic", version.number),
         "version_of": lambda: registry.version_of("logistic"),
         "download": lambda: registry.download(version.number),
-        "log_metrics": lambda: registry.log_metrics(run, {"loss": 0.5}, 1, datetime(2013, 1, 1, tzinfo=UTC)),
+        "log_metrics": lambda: registry.log_metrics(run, [(1, datetime(2013, 1, 1, tzinfo=UTC), {"loss": 0.5})]),
     }
     for name, call in calls.items():
         read.clear()
@@ -239,27 +243,27 @@ def test_no_call_reads_the_versions_or_the_models_that_there_were(registry: Regi
 def test_a_name_is_prefixed_where_the_store_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_NAMESPACE", "team")
     registry = Registry(catalog.load("renamed"))
-    version = publish(registry, registry.run("logistic", FIRST, None))
+    version = publish(registry, begin(registry))
     assert client().get_model_version("team-renamed", str(version.number)).tags["model"] == "logistic"
 
 
 def test_the_store_is_ready_for_several_processes(registry: Registry, store: Path) -> None:
-    registry.run("logistic", FIRST, None)
+    begin(registry)
     with closing(sqlite3.connect(store / "mlruns" / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_two_processes_publish_at_once(registry: Registry, store: Path) -> None:
-    registry.run("logistic", FIRST, None)
+    tables.create(catalog.load("shared"))
     script = (
         "import sys\n"
-        "from datetime import date\n"
         "from millrace import catalog, state\n"
+        "from millrace.tables import Table\n"
         "from millrace.registry import Registry\n"
         "dataset = catalog.load('shared')\n"
         "registry = Registry(dataset)\n"
         "data = state.slim(dataset.models['logistic']())\n"
-        "run = registry.run(sys.argv[1], date(2013, 1, 1), None)\n"
+        "run = registry.run(sys.argv[1], None, Table('shared', 'examples'))\n"
         "for seq in range(5):\n"
         "    version = registry.publish(sys.argv[1], data, seq=seq, fingerprint='f', sha256='s', digest='d',\n"
         "        run_id=run, description='', tags={})\n"
@@ -282,7 +286,7 @@ def test_two_processes_publish_at_once(registry: Registry, store: Path) -> None:
 
 
 def test_mlflow_says_nothing(registry: Registry, capfd: pytest.CaptureFixture[str]) -> None:
-    version = publish(registry, registry.run("logistic", FIRST, None))
+    version = publish(registry, begin(registry))
     registry.alias("logistic", version.number)
     registry.download(version.number)
     assert capfd.readouterr() == ("", "")
@@ -294,7 +298,7 @@ def test_a_version_that_is_gone_is_named(registry: Registry) -> None:
 
 
 def test_a_version_whose_file_is_gone_is_named(registry: Registry, store: Path) -> None:
-    version = publish(registry, registry.run("logistic", FIRST, None))
+    version = publish(registry, begin(registry))
     [path] = store.glob(f"mlruns/artifacts/*/models/{version.model_id}/artifacts/model.pkl")
     path.unlink()
     with pytest.raises(RegistryError, match=f"could not download version {version.number} of phishing"):
@@ -306,7 +310,7 @@ def test_a_deleted_experiment_is_named() -> None:
     with tracking.asking("delete") as client:
         client.delete_experiment(client.create_experiment("gone"))
     with pytest.raises(RegistryError, match="the experiment gone was deleted; `mlflow experiments restore -x"):
-        registry.run("logistic", FIRST, None)
+        begin(registry)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +329,7 @@ def test_a_store_that_cannot_be_reached_is_named(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(RegistryError) as caught:
-        registry.run("logistic", FIRST, None)
+        begin(registry)
     assert f"could not begin a run of logistic of phishing in MLflow at {shown}: " in str(caught.value)
     assert caught.value.__cause__ is not None
 
@@ -342,7 +346,7 @@ def test_mlflows_own_way_works_beside_it(registry: Registry, monkeypatch: pytest
 
     from millrace import flavor
 
-    publish(registry, registry.run("logistic", FIRST, None))
+    publish(registry, begin(registry))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "phishing")
     information = flavor.log_model(linear_model.LinearRegression(), "linear", tags={"by": "hand"})
     assert client().get_logged_model(information.model_id).name == "linear"

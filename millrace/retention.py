@@ -1,0 +1,122 @@
+"""Which versions stay in MLflow, and which does nobody need any more?
+
+A dataset that publishes every minute makes thousands of versions a day. :class:`~millrace.dataset.Retention` says which
+stay. Any other is a fold of the log, and can be made again: what it said is stored, its checkpoint stays on record, and the
+table ``removals`` tells that it was removed. It is recorded first and removed after, so a run that was cut off is completed
+by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+import polars as pl
+
+from millrace import removal, tracking
+from millrace.clock import from_microseconds, now
+from millrace.dataset import Dataset
+from millrace.settings import settings
+from millrace.tables import Table
+
+AT_MOST = 5_000
+"""So many versions leave in one run: it takes a bounded time, and the next goes on."""
+_AT_ONCE = 500
+_EVENTS_AT_ONCE = 100_000
+
+
+@dataclass
+class RetentionReport:
+    """What was removed, or would be: the numbers of the ``versions``, how many there are of each of the ``models``, how many
+    are ``kept``, and how many ``wait`` for the next run; ``deleted`` ones, by hand, were cleared away."""
+
+    versions: list[int]
+    models: dict[str, int]
+    kept: int = 0
+    wait: int = 0
+    deleted: int = 0
+
+    def __str__(self) -> str:
+        of_each = ", ".join(f"{count:,} of {model}" for model, count in self.models.items())
+        said = f"{len(self.versions):,} versions in MLflow" + (f" ({of_each}; from v{self.versions[0]} on)" if of_each else "")
+        said += f", {self.deleted:,} deleted there by hand" if self.deleted else ""
+        return f"{said}; {self.kept:,} kept" + (f", {self.wait:,} wait for the next run" if self.wait else "")
+
+
+def removed(name: str) -> set[int]:
+    """Return the numbers of the versions that retention removed."""
+    return set(Table(name, "removals").read("version")["version"])
+
+
+def apply(dataset: Dataset, dry_run: bool = False) -> RetentionReport:
+    """Remove the versions that the dataset's retention does not keep, the oldest first; one process at a time.
+
+    Costs a read of the table of checkpoints and of the features within ``retention.predictions``, and per version some
+    milliseconds; memory is that of a hundred thousand events.
+
+    Parameters
+    ----------
+    dry_run
+        Only tell.
+
+    Raises
+    ------
+    RegistryError
+        When MLflow cannot be reached, or refuses; what is recorded by then is removed at the next run.
+    """
+    name = settings().shared_name(dataset.name)
+    with tracking.asking(f"remove versions of {name}") as client:
+        table = Table(dataset.name, "removals")
+        unfinished = table.read("number", "version", where=pl.col("number") > table.cursor("removed"))
+        held, deleted = removal.aliased(client, name), removal.deleted(client, name)
+        found, kept = _unneeded(dataset, held)
+        new = found.head(AT_MOST)
+        counts = new["model"].value_counts().sort("model")
+        wait = found.height - new.height
+        report = RetentionReport(new["version"].to_list(), dict(counts.iter_rows()), kept, wait, len(deleted))
+        if dry_run:
+            return report
+        first = table.cursor("remove") + 1
+        if new.height:
+            numbered = new.with_columns(pl.int_range(first, first + new.height).alias("number"), pl.lit(now()).alias("at"))
+            table.append(numbered.select("number", "version", "model", "seq", "at"), {"remove": first + new.height - 1})
+            unfinished = pl.concat([unfinished, numbered.select("number", "version")])
+        removal.remove(client, name, deleted)
+        for part in unfinished.iter_slices(_AT_ONCE):
+            removal.remove(client, name, part["version"].to_list())
+            done = Table(dataset.name, "removals")
+            done.append(done.read().clear(), {"removed": part["number"][-1]})
+    return report
+
+
+def _unneeded(dataset: Dataset, held: Set[int]) -> tuple[pl.DataFrame, int]:
+    """Return the versions that nothing keeps (``version``, ``model``, ``seq``), the oldest first, and how many are kept."""
+    columns = ("version", "model", "seq", "clock", "run_id")
+    rows = Table(dataset.name, "checkpoints").read(*columns, where=pl.col("version").is_not_null())
+    rows = rows.filter(~pl.col("version").is_in(list(removed(dataset.name)))).sort("version")
+    rule, clock = dataset.retention, from_microseconds(Table(dataset.name, "files").cursor("clock"))
+    automatic = rows.filter(pl.col("run_id").is_not_null())  # the others were made of the past by a person
+    kept = {*held, *automatic.group_by("model").tail(rule.newest)["version"]}
+    for name, every in (("hourly", "1h"), ("daily", "1d")):
+        since = automatic.filter(pl.col("clock") > rule.since(name, clock)).with_columns(pl.col("clock").dt.truncate(every))
+        kept |= set(since.group_by("model", "clock").agg(pl.col("version").max())["version"])
+    found = automatic.filter(~pl.col("version").is_in(list(kept)))
+    if found.height:
+        asked = set[int]().union(*_asked(dataset.name, rule.since("predictions", clock)))
+        found = found.filter(~pl.col("version").is_in(list(asked)))
+    return found.select("version", "model", "seq"), rows.height - found.height
+
+
+def _asked(name: str, since: datetime) -> Iterator[set[int]]:
+    """Yield the versions that were asked about events since a moment of the data's clock, or are yet to be asked."""
+    logged, predicted = Table(name, "features"), Table(name, "predictions").cursor("infer")
+    for upto in range(logged.cursor("infer"), 0, -_EVENTS_AT_ONCE):
+        within = pl.col("arrival").is_between(upto - _EVENTS_AT_ONCE + 1, upto)
+        rows = logged.read("arrival", "clock", "versions", where=within)
+        young = rows.filter((pl.col("clock") > since) | (pl.col("arrival") > predicted))
+        for lineup in young["versions"].drop_nulls().unique():
+            yield {number for number, *_ in orjson.loads(lineup)["versions"].values()}
+        if young.height < rows.height:
+            return

@@ -1,0 +1,242 @@
+"""Which versions stay in MLflow, what becomes of the others, and what is done when somebody deletes one there?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from millrace import catalog, clock, maintain, removal, tracking
+from millrace.asof import publish_at
+from millrace.dataset import Retention
+from millrace.errors import DatasetError
+from millrace.explain import explain
+from millrace.proof import verify
+from millrace.registry import Registry
+from millrace.retention import removed
+from tests.conftest import settled, undone
+from tests.scenarios.test_crash import Crash
+from tests.shop import TEXT, Shop
+
+LIFE = """
+    event  e1  2026-01-05T10:00:00Z
+    event  e2  2026-01-05T10:30:00Z
+    event  e3  2026-01-05T18:00:00Z
+    event  e4  2026-01-06T09:00:00Z
+    event  e5  2026-01-06T09:30:00Z
+    event  e6  2026-01-06T10:00:00Z
+    event  e7  2026-01-06T10:20:00Z
+    event  e8  2026-01-06T10:40:00Z
+"""
+"""A tick each: an order comes, and the answer to the one before it, which makes an example, and a version of each model. So the
+models learned seq 1 at 10:30 on the first day, and seq 7 at 10:40 on the second; e8 was predicted by seq 6."""
+
+NONE = 'predictions="0d", newest=1, hourly="0d", daily="0d"'
+MODELS = ("prior", "logistic")
+
+
+def tick(shop: Shop, event: str, last: str | None) -> Any:
+    """Let an order come, and the answer to the last, and make a tick."""
+    moment = event.split()[-1]
+    shop.arrive(event + (f"\nlabel  {last}  {moment}  true" if last else ""))
+    return shop.tick()
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
+    with settled(tmp_path_factory.mktemp("retention"), mlflow_store) as shop:
+        shop.define(TEXT.replace("Race, Schema", "Race, Retention, Schema"))
+        shop.change("cadence=timedelta(hours=1)", "cadence=timedelta(minutes=1)")
+        shop.change("    race=", f"    retention=Retention({NONE}),\n    race=")
+        last = None
+        for event in LIFE.strip().splitlines():
+            tick(shop, event, last)
+            last = event.split()[1]
+        yield shop
+
+
+@pytest.fixture
+def shop(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    with undone(lived, monkeypatch) as shop:
+        yield shop
+    with tracking.asking("close the database, in whose place another comes") as client:
+        for store in (client._tracking_client.store, client._get_registry_client().store):
+            store.engine.dispose()
+
+
+def there() -> dict[int, tuple[str, int]]:
+    """Return the versions that MLflow shows: their model and seq."""
+    with tracking.asking("look") as client:
+        found = client.search_model_versions("name='shop'")
+    return {int(one.version): (one.tags["model"], int(one.tags["seq"])) for one in found}
+
+
+def rows(shop: Shop, query: str) -> list[Any]:
+    """Ask MLflow's database."""
+    with closing(sqlite3.connect(shop.place / "mlruns" / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+def left(shop: Shop) -> dict[str, int]:
+    """Count all that hangs on versions in MLflow."""
+    tables = ("model_versions", "logged_models")
+    found = {table: rows(shop, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+    found["tags"] = rows(shop, "SELECT count(DISTINCT version) FROM model_version_tags")[0][0]
+    found["model tags"] = rows(shop, "SELECT count(DISTINCT model_id) FROM logged_model_tags")[0][0]
+    found["outputs"] = rows(shop, "SELECT count(*) FROM inputs WHERE destination_type = 'MODEL_OUTPUT'")[0][0]
+    found["folders"] = len(list((shop.place / "mlruns" / "artifacts" / "shop" / "models").iterdir()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        (NONE, {7}),
+        (NONE.replace("newest=1", "newest=3"), {5, 6, 7}),
+        (NONE.replace('predictions="0d"', 'predictions="10m"'), {6, 7}),
+        (NONE.replace('predictions="0d"', 'predictions="30m"'), {5, 6, 7}),
+        (NONE.replace('hourly="0d"', 'hourly="3h"'), {4, 7}),
+        (NONE.replace('daily="0d"', 'daily="1d"'), {2, 7}),
+        ("", {0, 1, 2, 3, 4, 5, 6, 7}),
+    ],
+)
+def test_a_rule_says_which_versions_stay_and_a_dry_run_tells(shop: Shop, rule: str, kept: set[int]) -> None:
+    shop.change(NONE, rule)
+    before, stored = there(), left(shop)
+    report = maintain.maintain("shop", dry_run=True)
+    assert report.versions
+    goes = set(report.versions.versions)
+    assert {before[number] for number in goes} == {(model, seq) for model in MODELS for seq in set(range(8)) - kept}
+    assert report.versions.kept == len(before) - len(goes)
+    assert f"would remove {len(goes)} versions" in str(report)
+    assert (there(), left(shop), removed("shop")) == (before, stored, set())
+
+
+def test_all_of_a_version_goes_and_what_it_said_is_made_again_from_the_log(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = there()
+    tried = next(number for number, one in before.items() if one == ("logistic", 1))
+    Registry(catalog.load("shop")).alias("tried", tried)
+    states = {path.stem for path in (shop.place / "root" / "shop" / "states").iterdir()}
+    monkeypatch.setattr(maintain, "now", lambda: clock.now() + timedelta(days=9))
+    report = maintain.maintain("shop")
+    assert report.problems == []
+    stays = {number: one for number, one in before.items() if one[1] == 7 or number == tried}
+    assert there() == stays
+    assert removed("shop") == set(before) - set(stays)
+    assert left(shop) == dict.fromkeys(left(shop), 3)
+    assert report.states > 8, "states of versions that are removed stay no longer than others"
+    assert len(states) > 8
+    again = maintain.maintain("shop")
+    assert again.versions
+    assert (again.versions.versions, again.orphans) == ([], 0)
+
+    told = explain("shop", "e3")
+    assert told.problems == []
+    said = {one.model: one for one in told.predictions}
+    assert said["prior"].note == f"v{said['prior'].version} was removed by retention, and rebuilt by replay"
+    assert [again.same for again in said["prior"].remade] == [True]
+    assert [again.same for again in said["logistic"].remade] == [True, True], "this one was held by an alias"
+    proven = verify("shop")
+    assert proven.problems == []
+    assert "13 were removed by retention, and can be built again from the log" in str(proven)
+    assert "15 by versions removed by retention not compared" in str(proven)
+
+    made = publish_at("shop", "prior", 3)
+    assert made.version == max(before) + 1, "a version that was removed is made anew, and no number comes twice"
+    tick(shop, "event  e9  2026-01-06T10:50:00Z", "e8")
+    assert shop.status().problems == []
+    assert max(there()) == max(before) + 3
+    assert maintain.maintain("shop").problems == []
+    assert made.version in there(), "what a person made stays"
+
+
+@pytest.mark.parametrize("killed", ["_remove_rows", "_remove_files", "_remove_models", "_remove_versions"])
+def test_what_was_cut_off_is_completed_by_the_next(shop: Shop, monkeypatch: pytest.MonkeyPatch, killed: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, killed, lambda *_: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            maintain.maintain("shop")
+    tick(shop, "event  e9  2026-01-06T10:50:00Z", "e8")
+    assert verify("shop").problems == []
+    assert maintain.maintain("shop").problems == []
+    assert set(there().values()) == {(model, 8) for model in MODELS}
+    assert left(shop) == dict.fromkeys(left(shop), 2)
+
+
+def test_a_tick_goes_on_in_the_midst_of_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, remove = [("event  e9  2026-01-06T10:50:00Z", "e8")], removal._remove_files
+
+    def removing(*arguments: Any) -> None:
+        if waiting:
+            assert tick(shop, *waiting.pop()).problems == []
+        remove(*arguments)
+
+    monkeypatch.setattr(removal, "_remove_files", removing)
+    assert maintain.maintain("shop").problems == []
+    assert set(there().values()) == {(model, seq) for model in MODELS for seq in (7, 8)}
+    registry = Registry(catalog.load("shop"))
+    assert there()[registry.version_of("champion") or 0] == ("prior", 8)
+
+
+@pytest.mark.parametrize("what", ["version", "logged model"])
+def test_a_version_that_somebody_deletes_is_published_again(shop: Shop, what: str) -> None:
+    registry = Registry(catalog.load("shop"))
+    number, before = registry.version_of("champion") or 0, there()
+    with tracking.asking("delete as the page does") as client:
+        if what == "version":
+            client.delete_model_version("shop", str(number))
+        else:
+            client.delete_logged_model(str(client.get_model_version("shop", str(number)).source).removeprefix("models:/"))
+    shop.change("cadence=timedelta(minutes=1)", "cadence=timedelta(days=100)")  # nothing else is due
+    report = tick(shop, "event  e9  2026-01-06T10:50:00Z", None)
+    assert report.problems == []
+    assert f"v{number} of prior was deleted in MLflow, and the model is published again" in str(report)
+    newest = registry.version_of("champion")
+    assert newest == registry.version_of("prior") == max(before) + 1
+    assert there()[newest] == before[number], "the same state"
+    assert verify("shop").problems == []
+    shop.arrive("event  f  2026-01-06T11:00:00Z")
+    assert shop.tick().infer.versions["prior"] == newest  # type: ignore[union-attr]
+
+
+def test_where_a_run_was_deleted_another_has_the_whole_race(shop: Shop) -> None:
+    with tracking.asking("delete as the page does") as client:
+        [run] = client.search_runs(["1"], "tags.model = 'logistic'")
+        line = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss")]
+        client.delete_run(run.info.run_id)
+        assert len(line) == 7
+        assert tick(shop, "event  e9  2026-01-06T10:50:00Z", "e8").problems == []
+        [run] = client.search_runs(["1"], "tags.model = 'logistic'")
+        again = [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, "loss")]
+    assert again[:-1] == line
+    assert again[-1][0] == 8
+
+
+def test_an_experiment_that_was_deleted_is_named_and_made_up_for_when_it_is_restored(shop: Shop) -> None:
+    with tracking.asking("delete as the page does") as client:
+        client.delete_experiment("1")
+        report = tick(shop, "event  e9  2026-01-06T10:50:00Z", "e8")
+        assert "`mlflow experiments restore -x 1`" in report.problems[0]
+        assert shop.status().models["logistic"].seq == 8, "the tick kept its work"
+        client.restore_experiment("1")
+        assert tick(shop, "event  f  2026-01-06T11:00:00Z", "e9").problems == []
+    assert max(seq for _, seq in there().values()) == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"predictions": 30}, r"retention: predictions=30 has no unit; write '30d' or timedelta\(days=30\)"),
+        ({"hourly": "soon"}, "retention: hourly: 'soon' is no length of time"),
+        ({"daily": timedelta(-1)}, "retention: daily=.* must not be negative"),
+        ({"newest": 0}, "retention: newest=0 must be a whole number, 1 or more"),
+    ],
+)
+def test_a_rule_that_cannot_be_right_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(DatasetError, match=said):
+        Retention(**given)
