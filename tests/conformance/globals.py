@@ -37,6 +37,9 @@ TEXTS = ["a b", "b c d", "a d"] * 20
 STATES_OF_OUR_OWN = {
     "millrace.state": ["_generator"],
     "millrace.race": ["Race", "_Racer", "_Pair"],
+    "millrace.substitutes": ["SWINN", "Sorted", "TimeRolling"],
+    "millrace.substitute_draws": ["Aside"],
+    "millrace.substitute_trees": ["ISOUPTreeRegressor"],
 }
 
 
