@@ -7,6 +7,7 @@ Millrace's own: the list of what a pickle may name.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import itertools
@@ -52,9 +53,17 @@ def supervised(name: str, kind: Any) -> Iterator[Any]:
             continue
         for build, words in itertools.product(builds, (False, True)):
             for encoded in (False, True) if words else (False,):
-                whole = (lambda build=build: estimators.encoder() | build()) if encoded else build
-                yield from learned(lambda whole=whole: exact.build(estimators.named(whole), "model"), words)
+                whole = functools.partial(_encoded, build) if encoded else build
+                yield from learned(functools.partial(_exact, whole), words)
                 yield from learned(whole, words)  # as another user of River keeps it in MLflow
+
+
+def _encoded(build: estimators.Build) -> Any:
+    return estimators.encoder() | build()
+
+
+def _exact(build: estimators.Build) -> Any:
+    return exact.build(estimators.named(build), "model")
 
 
 def learned(build: Any, words: bool) -> Iterator[Any]:
