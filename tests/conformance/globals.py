@@ -14,7 +14,7 @@ import itertools
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,12 +92,13 @@ def other(kind: Any) -> Iterator[Any]:
 
 
 def _teach(made: Any, x: dict[str, Any], y: float) -> None:
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: made.learn_one(x, y), lambda: made.learn_one(x, y > 0), lambda: made.learn_one(x),
         lambda: made.update(y > 0, {True: 0.6, False: 0.4}), lambda: made.update(y, 1.1 * y),
         lambda: made.update(y > 0, y > 0.5), lambda: made.update(y), lambda: made.update(x),
         lambda: made.learn_one(y), lambda: made.learn_one("user", "item", y), lambda: made.step({"a": 1.0}, {"a": y}),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for call in calls:
         try:
             call()
         except Exception:  # noqa: BLE001 – then it takes something else
