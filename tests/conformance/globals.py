@@ -7,13 +7,14 @@ Millrace's own: the list of what a pickle may name.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import itertools
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,10 @@ STATES_OF_OUR_OWN = {
     "millrace.confidence": ["Confidence"],
     "millrace.reign": ["Pair", "Reign"],
     "millrace.standings": ["Race", "_Racer"],
+    "millrace.substitutes": ["SWINN", "Sorted", "TimeRolling"],
+    "millrace.substitute_draws": ["Aside"],
+    "millrace.substitute_trees": ["ISOUPTreeRegressor"],
+    "millrace.provisional": ["FakeNegativeCalibration", "FakeNegativeWeighting", "ProvisionalPrior"],
 }
 
 
@@ -51,9 +56,17 @@ def supervised(name: str, kind: Any) -> Iterator[Any]:
             continue
         for build, words in itertools.product(builds, (False, True)):
             for encoded in (False, True) if words else (False,):
-                whole = (lambda build=build: estimators.encoder() | build()) if encoded else build
-                yield from learned(lambda whole=whole: exact.build(estimators.named(whole), "model"), words)
+                whole = functools.partial(_encoded, build) if encoded else build
+                yield from learned(functools.partial(_exact, whole), words)
                 yield from learned(whole, words)  # as another user of River keeps it in MLflow
+
+
+def _encoded(build: estimators.Build) -> Any:
+    return estimators.encoder() | build()
+
+
+def _exact(build: estimators.Build) -> Any:
+    return exact.build(estimators.named(build), "model")
 
 
 def learned(build: Any, words: bool) -> Iterator[Any]:
@@ -82,12 +95,13 @@ def other(kind: Any) -> Iterator[Any]:
 
 
 def _teach(made: Any, x: dict[str, Any], y: float) -> None:
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: made.learn_one(x, y), lambda: made.learn_one(x, y > 0), lambda: made.learn_one(x),
         lambda: made.update(y > 0, {True: 0.6, False: 0.4}), lambda: made.update(y, 1.1 * y),
         lambda: made.update(y > 0, y > 0.5), lambda: made.update(y), lambda: made.update(x),
         lambda: made.learn_one(y), lambda: made.learn_one("user", "item", y), lambda: made.step({"a": 1.0}, {"a": y}),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for call in calls:
         try:
             call()
         except Exception:  # noqa: BLE001 – then it takes something else

@@ -24,7 +24,8 @@ from river import anomaly, compose, linear_model, multiclass, naive_bayes, prepr
 
 from millrace import catalog, flavor, state
 from millrace.errors import MillraceError
-from tests.conftest import CHECKOUT, Shop
+from tests.conftest import CHECKOUT
+from tests.shop import Shop
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
@@ -151,12 +152,14 @@ def test_a_model_is_registered_where_that_is_asked(store: None) -> None:
 
 
 def test_the_environment_of_a_logged_model_is_what_was_asked_for(store: None, tmp_path: Path) -> None:
+    import mlflow
+    import yaml
     from mlflow.artifacts import download_artifacts
 
     model = learned("a regressor")
     (tmp_path / "req.txt").write_text("alpha")
     (tmp_path / "limits.txt").write_text("beta<2")
-    base = [f"mlflow=={__import__('mlflow').__version__}"]
+    base = [f"mlflow=={mlflow.__version__}"]
     for asked, expected in (
         ({}, [*base, *flavor.get_default_pip_requirements()]),
         ({"pip_requirements": str(tmp_path / "req.txt")}, [*base, "alpha"]),
@@ -167,7 +170,7 @@ def test_the_environment_of_a_logged_model_is_what_was_asked_for(store: None, tm
         logged = flavor.log_model(model, name="m", **asked)
         folder = Path(download_artifacts(logged.model_uri))
         assert lines(folder, "requirements.txt") == expected
-        conda = flavor.requirements.__name__ and __import__("yaml").safe_load((folder / "conda.yaml").read_text())
+        conda = yaml.safe_load((folder / "conda.yaml").read_text())
         assert conda["dependencies"][-1]["pip"] == expected
         if "-c constraints.txt" in expected:
             assert lines(folder, "constraints.txt") == ["beta<2"]

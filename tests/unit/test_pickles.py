@@ -20,7 +20,7 @@ from millrace import catalog, pickles, state
 from millrace.errors import MillraceError
 from millrace.pickles import Refused, loads
 from tests.conformance import estimators, globals
-from tests.conftest import Shop
+from tests.shop import Shop
 
 FORBIDDEN = {
     *("builtins", "os", "posix", "nt", "sys", "subprocess", "importlib", "pickle", "shutil", "inspect", "types", "ctypes", "io"),
