@@ -34,12 +34,11 @@ from millrace.tables import Table
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stands (
     tables TEXT, definition TEXT, arrival INTEGER, clock INTEGER, newest INTEGER, keys INTEGER, late INTEGER, nulls INTEGER,
-    kept INTEGER
+    kept INTEGER, part INTEGER, key BLOB
 );
 CREATE TABLE IF NOT EXISTS key (part INTEGER, key BLOB, seen INTEGER, state BLOB, PRIMARY KEY (part, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS idle ON key (seen);
 """
-_FORGET = "DELETE FROM key WHERE (part, key) IN (SELECT part, key FROM key WHERE seen < ? ORDER BY seen LIMIT ?)"
+_NEXT = "SELECT part, key, seen FROM key WHERE (part, key) > (?, ?) ORDER BY part, key LIMIT ?"
 _AT_ONCE = 500
 """Keys in one question; SQLite's older limit is 999."""
 EVENTS_AT_ONCE = 20_000
@@ -64,6 +63,8 @@ class Stands:
         key that is null.
     kept
         The arrival of its last checkpoint.
+    part, key
+        The key up to which idle ones were looked for; an index of them would double what a tick writes.
     """
 
     tables: str = ""
@@ -75,6 +76,8 @@ class Stands:
     late: int = 0
     nulls: int = 0
     kept: int = 0
+    part: int = -1
+    key: bytes = b""
 
 
 def path(name: str) -> Path:
@@ -145,9 +148,7 @@ class Remembered:
         return Stands(*found) if found else Stands()
 
     def follow(self, progress: Progress | None = None, anew: bool = False) -> int:
-        """Remember what the table ``features`` has and memory has not; return how many events these were.
-
-        The definition of memory is put on record at its first sight.
+        """Remember what ``features`` has and memory has not, its definition put on record; return how many events these were.
 
         Parameters
         ----------
@@ -190,7 +191,7 @@ class Remembered:
 
     def _write(self, at: Stands) -> None:
         self._connection.execute("DELETE FROM stands")
-        self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
+        self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -257,21 +258,21 @@ class Remembered:
             if self._stands() != before:
                 return
             self._connection.executemany("REPLACE INTO key VALUES (?, ?, ?, ?)", keys.rows)
-            gone = 0
-            if idle is not None:  # a few more than came, so that none is left for long
-                horizon = clock - idle // MICROSECOND
-                gone = self._connection.execute(_FORGET, (horizon, 2 * len(keys.rows))).rowcount
+            part, key, gone = self._swept(before, clock - idle // MICROSECOND, 2 * len(keys.rows)) if idle else (-1, b"", 0)
             after = replace(before, arrival=upto, clock=clock, newest=keys.newest, keys=before.keys + keys.new - gone)
-            self._write(replace(after, late=before.late + keys.late, nulls=before.nulls + keys.nulls))
+            self._write(replace(after, late=before.late + keys.late, nulls=before.nulls + keys.nulls, part=part, key=key))
+
+    def _swept(self, at: Stands, horizon: int, count: int) -> tuple[int, bytes, int]:
+        """Remove the idle ones among the next few keys, in their order and round again; return up to where, and how many."""
+        rows = self._connection.execute(_NEXT, (at.part, at.key, count)).fetchall()
+        idle = [(part, key) for part, key, seen in rows if seen < horizon]
+        self._connection.executemany("DELETE FROM key WHERE part = ? AND key = ?", idle)
+        return (*rows[-1][:2], len(idle)) if len(rows) == count and rows else (-1, b"", len(idle))
 
     def checkpoint(self, worth: int = WORTH_KEEPING) -> bool:
         """Write a checkpoint beside the tables, if it is worth it; tell whether it was written.
 
-        Parameters
-        ----------
-        worth
-            It is after so many arrivals since the last; and after as many as there are keys, so that the cost of an event does
-            not grow with them.
+        It is after ``worth`` arrivals, and as many as there are keys: so the cost of an event does not grow with them.
         """
         at = self._stands()
         if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
