@@ -25,7 +25,8 @@ TABLE = """
 
 @pytest.fixture
 def lived(shop: Shop) -> Shop:
-    """The shop after five ticks."""
+    """The shop after five ticks; each answer is an outcome at once."""
+    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
     for hour in range(5):
         shop.arrive(TABLE.format(hour))
         shop.tick()
