@@ -234,8 +234,7 @@ def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
                 return
             proof.same += 1
         after = upto
-        if head:  # else something was ordered before there was any outcome
-            tell("the race", upto, head)
+        tell("the race", upto, head)
 
 
 def _otherwise(dataset: Dataset, row: Promotion | None, again: Promotion | None) -> str | None:

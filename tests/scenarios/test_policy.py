@@ -43,6 +43,11 @@ def lines(report: PolicyReport) -> dict[str, Line]:
     return {line.name: line for line in report.lines}
 
 
+def loss(line: Line) -> float:
+    assert line.loss is not None
+    return line.loss
+
+
 def turns(report: PolicyReport, of: str) -> list[tuple[str, int]]:
     return [(one.model, one.events) for one in report.reigns[of]]
 
@@ -56,10 +61,9 @@ def test_the_rule_on_record_would_have_served_what_was_served_until_somebody_gav
     assert list(found) == [SERVED, "the best in hindsight, each 7 labels", "prior alone", "logistic alone", POLICY]
     assert found[SERVED].loss == found["prior alone"].loss
     assert found[SERVED].labelled == found[POLICY].labelled == 12
-    logistic = found["logistic alone"]
-    assert logistic.loss and found[SERVED].loss and logistic.gain == pytest.approx(found[SERVED].loss - logistic.loss)
-    best = found["the best in hindsight, each 7 labels"]
-    assert best.loss and found[POLICY].loss and best.loss <= found[POLICY].loss < found[SERVED].loss
+    logistic, best = found["logistic alone"], found["the best in hindsight, each 7 labels"]
+    assert logistic.gain == pytest.approx(loss(found[SERVED]) - loss(logistic))
+    assert loss(best) <= loss(found[POLICY]) < loss(found[SERVED])
     assert "1 orders by hand are left out" in report.notes[0]
     assert report.picture and report.picture.read_bytes().startswith(b"\x89PNG")
 
