@@ -79,9 +79,9 @@ def _multiply(name: str, versions: int) -> None:
     folder = next(path.parent.glob(f"artifacts/*/models/{model_id}"))
     for number in numbers:
         shutil.copytree(folder, folder.with_name(_model_id(number)))
-    table = Table(name, "checkpoints")
-    row = table.read(where=pl.col("version") == newest)
-    table.append(row.drop("version").join(pl.DataFrame({"version": list(numbers)}), how="cross").select(row.columns), {})
+    checkpoints = Table(name, "checkpoints")
+    row = checkpoints.read(where=pl.col("version") == newest)
+    checkpoints.append(row.drop("version").join(pl.DataFrame({"version": list(numbers)}), how="cross").select(row.columns), {})
 
 
 def _copy(row: tuple[Any, ...], columns: list[str], number: int, model_id: str) -> list[Any]:
