@@ -18,7 +18,7 @@ from millrace.clock import from_microseconds, write_duration, write_moment
 from millrace.contributions import contributions, plain
 from millrace.dataset import Dataset
 from millrace.errors import UsageError
-from millrace.explanation import Came, Explanation, LabelRow, Learned, PredictionRow, RejectedRow
+from millrace.explanation import Came, ExampleRow, Explanation, LabelRow, Learned, PredictionRow, RejectedRow
 from millrace.parallel import Progress
 from millrace.tables import Table
 
@@ -58,12 +58,10 @@ def explain(name: str, event_id: str, from_nothing: bool = False, progress: Prog
     found.others = [one["arrival"] for one in events[:-1]]
     found.quarantined = [_rejected(row, came) for row in rejected]
     own = [row for row in labels if _event_of(row, events, dataset.id_horizon) == event["arrival"]]
-    example = _example(name, event, own)
-    found.labels = _labels(dataset, event, own, example, came)
-    _predictions(dataset, found, example, from_nothing, progress)
-    if example:
-        found.seq = example["seq"]
-        found.learned = _learned(dataset, found.seq)
+    examples = _examples(name, event)
+    found.labels = _labels(dataset, event, own, examples, came)
+    _predictions(dataset, found, examples, from_nothing, progress)
+    found.examples = [ExampleRow(**row, learned=_learned(dataset, row["seq"])) for row in map(_shown, examples)]
     _note(dataset, found)
     return found
 
@@ -98,25 +96,36 @@ def _event_of(label: Row, events: Sequence[Row], horizon: timedelta | None) -> i
     return before[-1] if before else after[0] if after else None
 
 
-def _example(name: str, event: Row, labels: Sequence[Row]) -> Row | None:
-    """Return the event's place in the log; it is that of the later of its two rows."""
-    places = pl.Series([max(row["arrival"], event["arrival"]) for row in labels], dtype=pl.Int64)
-    where = tables.at_arrivals(places) & (pl.col("event_arrival") == event["arrival"])
-    rows = Table(name, "examples").read("seq", "label", "label_arrival", where=where).to_dicts()
-    return rows[0] if rows else None
+def _examples(name: str, event: Row) -> list[Row]:
+    """Return the event's examples, in order; none stands before the event itself."""
+    where = (pl.col("event_arrival") == event["arrival"]) & (pl.col("arrival") >= event["arrival"])
+    return Table(name, "examples").read("seq", "arrival", "label", "label_source", "label_arrival", where=where).to_dicts()
 
 
-def _labels(dataset: Dataset, event: Row, labels: Sequence[Row], example: Row | None, came: _Files) -> list[LabelRow]:
-    joined, window, found = Table(dataset.name, "examples").cursor("join"), dataset.labels.window, []
+def _shown(example: Row) -> Row:
+    return {name: example[name] for name in ("seq", "arrival", "label", "label_source")}
+
+
+def _labels(dataset: Dataset, event: Row, labels: Sequence[Row], examples: Sequence[Row], came: _Files) -> list[LabelRow]:
+    joined, window, found = Table(dataset.name, "examples").cursor("join"), dataset.labels.window, list[LabelRow]()
+    learned = {example["label_arrival"]: example["seq"] for example in examples}
+    policy, default = dataset.labels.policy, dataset.labels.default
     for row in labels:
-        if example and row["arrival"] == example["label_arrival"]:
-            became = f"learned at seq {example['seq']:,}"
+        if row["arrival"] in learned:
+            became = f"learned at seq {learned[row['arrival']]:,}"
         elif row["label_time"] < event["event_time"]:
             became = "earlier than its event, and not learned"
         elif window is not None and row["clock"] > event["event_time"] + window:
             became = f"late, after the window of {write_duration(window)} had closed, and not learned"
         elif max(row["arrival"], event["arrival"]) > joined:
             became = f"not joined yet; run: millrace learn {dataset.name}"
+        elif policy == "window" and not examples:
+            first = not any(one.became.startswith("held") for one in found)
+            became = (
+                f"held until its window of {write_duration(window)} closes" if first else "another label came first, and is held"
+            )
+        elif policy == "provisional" and row["label"] == default:
+            became = "as the default, which was learned before"
         else:
             became = "another label came first, and was learned"
         kept = {name: row[name] for name in ("arrival", "label", "label_time", "label_source", "correction")}
@@ -126,7 +135,7 @@ def _labels(dataset: Dataset, event: Row, labels: Sequence[Row], example: Row | 
 
 
 def _predictions(
-    dataset: Dataset, found: Explanation, example: Row | None, from_nothing: bool, progress: Progress | None
+    dataset: Dataset, found: Explanation, examples: Sequence[Row], from_nothing: bool, progress: Progress | None
 ) -> None:
     here = pl.col("arrival") == found.arrival
     logged = Table(dataset.name, "features").read("memory", "x", where=here)
@@ -147,7 +156,7 @@ def _predictions(
     fields = [name for name in PredictionRow.__dataclass_fields__ if name in stored.columns]
     for row, prediction in zip(stored.iter_rows(named=True), said, strict=True):
         one = PredictionRow(**{name: row[name] for name in fields})
-        one.loss = float(dataset.race_loss.of(prediction, example["label"])) if example else None
+        one.loss = float(dataset.race_loss.of(prediction, examples[-1]["label"])) if examples else None
         found.predictions.append(one)
         version = versions.get((one.model, one.version))
         if one.origin == "backfill":

@@ -143,6 +143,25 @@ class Learned:
         return f"{known}; {version}" + (f"; {self.skipped}" if self.skipped else "")
 
 
+@dataclass(frozen=True)
+class ExampleRow:
+    """An example of the event: its ``seq`` and ``arrival`` in the log, its label, and what each model made of it.
+
+    ``label_source`` is ``default`` where no label had come.
+    """
+
+    seq: int
+    arrival: int
+    label: Any
+    label_source: str
+    learned: list[Learned]
+
+    def __str__(self) -> str:
+        said = f"example at seq {self.seq:,} of the log"
+        said += f": the default, {self.label!r}, at arrival {self.arrival:,}" if self.label_source == "default" else ""
+        return "\n  ".join([said, *map(str, self.learned)])
+
+
 @dataclass
 class Explanation:
     """Everything about one event.
@@ -155,8 +174,8 @@ class Explanation:
         Those of the features that depend on earlier events.
     labels, quarantined
         In order of arrival.
-    seq, learned
-        Its place in the log, None where it has none; what each model made of it.
+    examples
+        Its examples in the log: none, one, or two where the default was learned provisionally and a contrary answer came.
     others
         The arrivals of other events with this id: ids are unique only within the dataset's horizon.
     notes
@@ -176,8 +195,7 @@ class Explanation:
     predictions: list[PredictionRow] = field(default_factory=list)
     labels: list[LabelRow] = field(default_factory=list)
     quarantined: list[RejectedRow] = field(default_factory=list)
-    seq: int | None = None
-    learned: list[Learned] = field(default_factory=list)
+    examples: list[ExampleRow] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -192,7 +210,4 @@ class Explanation:
             said.append(f"  features: {listed(self.features)}")
         said += [f"  memory: {one}" for one in self.memory]
         said += [*map(str, self.predictions), *map(str, self.labels), *map(str, self.quarantined)]
-        if self.seq is not None:
-            said.append(f"example at seq {self.seq:,} of the log")
-            said += [f"  {one}" for one in self.learned]
-        return "\n".join([*said, *self.notes])
+        return "\n".join([*said, *map(str, self.examples), *self.notes])

@@ -9,7 +9,9 @@ its question; the moment is the data's clock, and publications are at multiples 
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,7 @@ from millrace.fold import CHUNK
 from millrace.learner import learn_until_error
 from millrace.parallel import Progress
 from millrace.tables import Table
+from millrace.waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +58,7 @@ class Hindsight:
         self.lineage = recorded[-1].lineage
         self._seq, self._asked, self._seqs = self._schedule(cadence, recorded[-1].seq)
         self._estimator = state.load(asof.learner_at(dataset, model, self._seq).data)
+        self._early = self._answered_before()
         self._log = self._examples(Table(dataset.name, "examples"), self._seq, int(self._seqs[-1]) if self._seqs.size else 0)
 
     def _schedule(self, cadence: int, head: int) -> tuple[int, pl.Series, NDArray[np.int64]]:
@@ -100,17 +104,19 @@ class Hindsight:
         return rows.drop("x").with_columns(
             pl.lit(self._model).alias("model"), pl.lit(None, dtype=pl.Int64).alias("version"), pl.Series("seq", seqs),
             pl.lit(False).alias("served"), pl.lit("backfill").alias("origin"), pl.lit(now()).alias("at"),
-            pl.col("arrival").is_in(self._answered(arrivals).implode()).alias("answered"),
+            pl.col("arrival").is_in(self._early.implode()).alias("answered"),
             pl.Series("error", errors, dtype=pl.String), *task.to_columns(self._dataset, predictions).values(),
         )  # fmt: skip
 
-    def _answered(self, arrivals: pl.Series) -> pl.Series:
-        """Return which of these events came later than their label, which had arrived live."""
-        if not arrivals.len():
-            return arrivals
-        inside = pl.col("event_arrival").is_between(arrivals[0], arrivals[-1])
-        early = inside & (pl.col("label_arrival") < pl.col("event_arrival"))
-        return Table(self._dataset.name, "examples").read("event_arrival", where=early)["event_arrival"]
+    def _answered_before(self) -> pl.Series:
+        """Return the arrivals of the events that came later than their label, which had arrived live."""
+        if self._dataset.labels.policy == "arrival":
+            inside = pl.col("event_arrival").is_between(self._first, self._last)
+            early = inside & (pl.col("label_arrival") < pl.col("event_arrival"))
+            return Table(self._dataset.name, "examples").read("event_arrival", where=early)["event_arrival"]
+        # Not each of these labels is in the log, or is so far: all ids are gone through, which the index may have forgotten.
+        with tempfile.TemporaryDirectory() as folder, WaitingRoom(self._dataset.name, whole=Path(folder) / "ids.db") as room:
+            return room.answered(self._first - 1, self._last)
 
     def _learn(self, upto: int) -> None:
         stretch = list(itertools.islice(self._log, max(0, upto - self._seq)))

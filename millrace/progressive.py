@@ -38,7 +38,12 @@ def times(column: pl.Series) -> NDArray[np.int64]:
     return column.dt.epoch("us").fill_null(NEVER).to_numpy()
 
 
-def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timedelta | None = None) -> list[int]:
+def order(
+    asked: NDArray[np.int64],
+    answered: NDArray[np.int64],
+    cadence: timedelta | None = None,
+    of: NDArray[np.int64] | None = None,
+) -> list[int]:
     """Return in which order examples are asked about and learned: that of River's ``stream.simulate_qa``.
 
     Questions are asked as they stand. An answer is told right before the first later question that is asked at or after
@@ -54,6 +59,9 @@ def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timede
         How often the model is published: at each multiple of it since 1970, before what is asked at that moment. An answer
         counts from the first publication at or after its time and after its question. Answers are told in the same order
         whatever the cadence. None: each counts at once.
+    of
+        Which question each answer is of, where some have two: of one question's answers at the same time that which stands
+        last comes first. None: answer ``i`` is that of question ``i``.
 
     Returns
     -------
@@ -72,7 +80,10 @@ def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timede
     [0, 1, -1, 2, -3, 3, -4]
     >>> order(asked, answered, cadence=timedelta(microseconds=60))
     [0, 1, 2, -1, -3, 3, -4]
+    >>> order(asked[:2], np.array([30, 10, 0]), of=np.array([0, 1, 0]))
+    [0, -3, 1, -2, -1]
     """
+    of = np.arange(asked.size) if of is None else of
     back = np.flatnonzero(asked[1:] < asked[:-1])
     if back.size:
         i = int(back[0])
@@ -80,13 +91,13 @@ def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timede
             f"question {i + 1} is asked at {asked[i + 1]}, before question {i} at {asked[i]} (microseconds since 1970); "
             "sort by (event_time, arrival) first"
         )
-    comes = np.maximum(answered, asked)  # an answer does not precede its question
-    which = np.argsort(comes, kind="stable")[: np.count_nonzero(answered != NEVER)]
-    comes = comes[which]
+    comes = np.maximum(answered, asked[of])  # an answer does not precede its question
+    which = np.lexsort((-np.arange(of.size), of, comes))[: np.count_nonzero(answered != NEVER)]
+    comes, of = comes[which], of[which]
     if cadence is None:
-        places = np.maximum(np.searchsorted(asked, comes), which + 1)
+        places = np.maximum(np.searchsorted(asked, comes), of + 1)
     else:
-        places = np.searchsorted(asked, _published(asked[which], comes, cadence))
+        places = np.searchsorted(asked, _published(asked[of], comes, cadence))
     answers = np.arange(which.size) + places  # behind so many answers and so many questions
     steps = np.empty(asked.size + which.size, np.int64)
     questions = np.ones(steps.size, bool)
@@ -96,16 +107,21 @@ def order(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timede
     return steps.tolist()
 
 
-def refreshes(asked: NDArray[np.int64], answered: NDArray[np.int64], cadence: timedelta | None = None) -> int:
+def refreshes(
+    asked: NDArray[np.int64],
+    answered: NDArray[np.int64],
+    cadence: timedelta | None = None,
+    of: NDArray[np.int64] | None = None,
+) -> int:
     """Count the publications that are asked about anything: those at or before the last question that know something new.
 
     Parameters
     ----------
-    asked, answered, cadence
+    asked, answered, cadence, of
         As :func:`order` takes them; without a cadence the model that is asked is another after each answer.
     """
-    known = answered != NEVER
-    asked_of, comes = asked[known], np.maximum(answered, asked)[known]
+    known, asked_of = answered != NEVER, asked if of is None else asked[of]
+    asked_of, comes = asked_of[known], np.maximum(answered, asked_of)[known]
     moments = comes if cadence is None else np.unique(_published(asked_of, comes, cadence))
     return int(np.count_nonzero(moments <= asked[-1])) if asked.size else 0
 
@@ -156,7 +172,7 @@ def predictions(
     ------
     tuple
         The example, by its place in `xs`, and what the model had said of it: when its answer comes, right before it is
-        learned.
+        learned; None where it was not asked about.
 
     Examples
     --------
@@ -179,7 +195,7 @@ def predictions(
                 said.update(zip(run, ask_many([xs[i] for i in run]), strict=True))
             continue
         i = ~step
-        yield i, pop(i)
+        yield i, pop(i, None)
         if weighted and weights is not None and weights[i] != 1.0:
             learn_one(xs[i], labels[i], w=weights[i], **({"t": event_times[i]} if timed else {}))
         elif timed:

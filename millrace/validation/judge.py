@@ -139,7 +139,7 @@ def judge(
     tell
         Is told how many questions were answered.
     """
-    steps = progressive.order(questions.asked, questions.answered, cadence)
+    steps = progressive.order(questions.asked, questions.answered, cadence, questions.of)
     asked = _Asked(dataset.task)
     said: list[tuple[int, Any]] = []
     skipped: list[tuple[datetime, str]] = []
@@ -157,16 +157,16 @@ def judge(
                 model, waiting = state.load(data), before
                 upto = steps.index(~error.i, at)
                 learned = _said(model, model, asked, questions, steps[at:upto], waiting, tell)
-                said += [*learned, (error.i, waiting.pop(error.i))]
-                skipped.append((from_microseconds(int(questions.asked[error.i])), str(error)))
+                said += [*learned, (error.i, waiting.pop(error.i, None))]
+                skipped.append((questions.times[error.i], str(error)))
                 failing = 1 if learned else failing + 1
                 data, at = state.slim(model), upto + 1
         else:
             said += _said(_Suspended(), state.load(data), asked, questions, steps[at:], waiting, tell)
     learning = perf_counter() - started - asked.seconds
-    judged = _scored(dataset, questions, said)
+    judged = _scored(dataset, questions, [one for one in said if one[0] < questions.asked.size])
     judged.skipped, judged.failure, judged.suspended = skipped, asked.failure, failing >= SUSPEND_AFTER
-    judged.refreshes = progressive.refreshes(questions.asked, questions.answered, cadence)
+    judged.refreshes = progressive.refreshes(questions.asked, questions.answered, cadence, questions.of)
     started = perf_counter()
     state.load(state.slim(model))
     judged.seconds = learning + judged.refreshes * (perf_counter() - started)
@@ -211,7 +211,7 @@ def _said(
 
 
 def _scored(dataset: Dataset, questions: Questions, said: list[tuple[int, Any]]) -> Judged:
-    losses = np.full(len(questions.xs), math.nan)
+    losses = np.full(questions.asked.size, math.nan)
     built, empty = metrics.build(dataset), 0
     of, counts, labels = dataset.race_loss.of, questions.counts.tolist(), questions.labels
     for i, answer in said:

@@ -8,7 +8,10 @@ is none here. When the answer comes depends on what is to be supposed::
     none      at once, right after the question
     2h        so long after the question
 
-An answer that comes later than the dataset's window would not have been accepted, and is none.
+An answer that comes later than the dataset's window would not have been accepted, and is none. A default comes when the window
+closes. Where answers are held until then (``learn="window"``), none comes sooner, unless it is to come at once. Where the default
+is learned provisionally it is a first answer, right after the question, and what is contrary to it a second; what was said is
+scored once, by the last of them, and not while the window is open.
 """
 
 from __future__ import annotations
@@ -59,42 +62,47 @@ class Questions:
 
     Parameters
     ----------
-    asked, answered
-        When each is asked and its answer comes: microseconds since 1970; :data:`millrace.progressive.NEVER`.
+    asked
+        When each is asked: microseconds since 1970.
+    answered, of
+        When each answer comes, likewise or :data:`millrace.progressive.NEVER`, and of which question it is: one a question, in
+        their order, by which it is scored; then the defaults that are learned before another answer.
     counts
         Which of them count: not those that were asked before the stretch, or before what is scored of it.
     rows
-        ``x``, the logged features, and ``label`` and ``weight``, null where there is none.
+        ``x``, the logged features, and ``label``, null where there is none.
+    default
+        What those further answers are.
+    weights
+        How much each answer counts, for models that take ``w``; None where each counts 1.
     segments
         Each one's value of a column, as text; None where no column was asked for.
     """
 
     asked: NDArray[np.int64]
     answered: NDArray[np.int64]
+    of: NDArray[np.int64]
     counts: NDArray[np.bool_]
     rows: pl.DataFrame
     segments: NDArray[np.str_] | None
+    default: Any = None
+    weights: list[float] | None = None
 
     @functools.cached_property
     def xs(self) -> list[dict[str, Any]]:
-        """The features as models take them."""
-        return features.rows(self.rows["x"].struct.unnest())
+        """The features as models take them; of each answer."""
+        of_questions = features.rows(self.rows["x"].struct.unnest())
+        return of_questions + [of_questions[i] for i in self.of[self.asked.size :]]
 
     @functools.cached_property
     def labels(self) -> list[Any]:
-        """The labels; None where there is none."""
-        return self.rows["label"].to_list()
-
-    @functools.cached_property
-    def weights(self) -> list[float] | None:
-        """How much each counts that has a label, for models that take ``w``; None where each counts 1."""
-        weights = self.rows["weight"]
-        return weights.to_list() if (weights != 1.0).any() else None
+        """The labels; None where there is none; of each answer."""
+        return self.rows["label"].to_list() + [self.default] * (self.of.size - self.asked.size)
 
     @functools.cached_property
     def times(self) -> list[datetime]:
-        """The moments at which they are asked, for models that take ``t``."""
-        return [from_microseconds(moment) for moment in self.asked.tolist()]
+        """The moments at which they are asked, for models that take ``t``; of each answer."""
+        return [from_microseconds(moment) for moment in self.asked[self.of].tolist()]
 
 
 def position(dataset: Dataset, what_if: bool = False) -> Position:
@@ -167,28 +175,62 @@ def read(
     dataset = catalog.load(name)
     length = check_delay(delay)
     before = pl.col("event_time") < stretch.end
-    columns = ("event_arrival", "event_time", "label", "weight", "label_time", "clock")
-    log = Table(name, "examples").read(*columns, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
-    open_still = log.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
+    columns = ("event_arrival", "event_time", "label", "weight", "label_time", "label_source", "clock")
+    every = Table(name, "examples").read(*columns, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
+    log, provisional = _last(dataset, at, every)
+    open_still = every.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
     events = _events(dataset, at, stretch, log.clear() if known is None else open_still, what_if)
     rows = events.join(log.drop("event_time"), left_on="arrival", right_on="event_arrival", how="left").sort(
         "event_time", "arrival"
     )
     asked = progressive.times(rows["event_time"])
-    answered = progressive.times(rows["label_time" if delay == "labels" else "clock"])
-    if delay == "none" or length is not None:
-        shifted = asked + (length or timedelta(0)) // MICROSECOND
-        answered = np.where(answered == progressive.NEVER, progressive.NEVER, shifted)
-    if dataset.labels.window is not None and delay != "arrival":  # what was delivered too late is not in the log
-        late = answered - asked > dataset.labels.window // MICROSECOND
-        answered = np.where(late, progressive.NEVER, answered)
+    answered = _answered(dataset, rows, asked, delay, length)
+    first = rows.with_row_index("of").select("of", "arrival").join(provisional, left_on="arrival", right_on="event_arrival")
+    first, at_once = first.sort("of"), asked[first.sort("of")["of"].to_numpy()]
+    weights = pl.concat([rows["weight"], first["weight"]])
     return Questions(
         asked=asked,
-        answered=answered,
+        answered=np.concatenate([answered, progressive.times(first["clock"]) if delay == "arrival" else at_once]),
+        of=np.concatenate([np.arange(asked.size), first["of"].to_numpy()]).astype(np.int64),
+        default=dataset.labels.default,
         counts=asked >= microseconds(stretch.scored),
-        rows=rows.select("x", "label", "weight"),
+        rows=rows.select("x", "label"),
+        weights=weights.to_list() if (weights != 1.0).any() else None,
         segments=_segments(dataset, rows, by),
     )
+
+
+def _last(dataset: Dataset, at: Position, log: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Tell the examples by which events are scored from those that are learned before: defaults that are not final."""
+    if dataset.labels.policy != "provisional":
+        return log, log.clear()
+    closed = Table(dataset.name, "outcomes").read("event_arrival", where=pl.col("arrival") <= at.arrival)["event_arrival"]
+    open_still = (pl.col("label_source") == "default") & ~pl.col("event_arrival").is_in(closed.implode())
+    last = log.unique("event_arrival", keep="last", maintain_order=True)
+    provisional = log.filter((pl.col("event_arrival").is_duplicated() & (pl.col("label_source") == "default")) | open_still)
+    never = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+    moments = [pl.when(~open_still).then(name).otherwise(never).alias(name) for name in ("clock", "label_time")]
+    return last.with_columns(moments), provisional
+
+
+def _answered(
+    dataset: Dataset, rows: pl.DataFrame, asked: NDArray[np.int64], delay: str, length: timedelta | None
+) -> NDArray[np.int64]:
+    """Return when the answer comes by which each question is scored."""
+    labels, came = dataset.labels, progressive.times(rows["clock"])
+    if delay == "arrival":
+        return came
+    answered = progressive.times(rows["label_time"])
+    if delay == "none" or length is not None:
+        answered = np.where(came == progressive.NEVER, came, asked + (length or timedelta(0)) // MICROSECOND)
+    if labels.window is None or delay == "none":
+        return answered
+    closed = asked + labels.window // MICROSECOND
+    answered = np.where(answered > closed, progressive.NEVER, answered)  # what was delivered too late is not in the log
+    if labels.policy == "window":
+        answered = np.maximum(answered, closed)
+    is_default = (rows["label_source"] == "default").fill_null(False).to_numpy() & (came != progressive.NEVER)
+    return np.where(is_default, asked if labels.policy == "provisional" else closed, answered)
 
 
 def _events(dataset: Dataset, at: Position, stretch: Stretch, pending: pl.DataFrame, what_if: bool) -> pl.DataFrame:
@@ -217,7 +259,7 @@ def _segments(dataset: Dataset, rows: pl.DataFrame, by: str | None) -> NDArray[n
 def labelled(dataset: Dataset, at: Position, stretch: Stretch) -> int:
     """Count the events of a stretch that count and have an answer in the log."""
     counts = pl.col("event_time").is_between(stretch.scored, stretch.end, closed="left") & (pl.col("seq") <= at.seq)
-    return Table(dataset.name, "examples").read("seq", where=counts).height
+    return Table(dataset.name, "examples").read("event_arrival", where=counts)["event_arrival"].n_unique()
 
 
 def nothing(dataset: Dataset, at: Position, stretch: Stretch) -> MillraceError:

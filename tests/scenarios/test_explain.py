@@ -78,7 +78,7 @@ def test_a_plain_event_is_told_from_its_line_to_the_versions_that_learned_it(liv
     assert (came.name, came.file, came.line, came.sha256) == (files["name"], 5, 2, files["sha256"])
     assert (found.arrival, f"{found.event_time:%H:%M}", found.raw) == (10, "12:01", {"amount": 40.0, "country": "FR"})
     assert found.features == {"amount": 40.0, "country": "FR"}
-    assert (found.seq, found.others, found.quarantined, found.problems) == (6, [], [], [])
+    assert ([one.seq for one in found.examples], found.others, found.quarantined, found.problems) == ([6], [], [], [])
     label = found.labels[0]
     assert (label.label, label.label_source, label.delay, label.correction) == (False, "natural", 1800.0, False)
     assert (label.became, label.came.file, label.came.line, label.arrival) == ("learned at seq 6", 6, 2, 12)
@@ -89,7 +89,7 @@ def test_a_plain_event_is_told_from_its_line_to_the_versions_that_learned_it(liv
     again = [("folded again from seq 2 to seq 4", True)]
     assert outcomes(found) == {one.model: [(f"from the state of v{one.version}", True), *again] for one in found.predictions}
     versions = Table("shop", "checkpoints").read(where=pl.col("version").is_not_null() & (pl.col("seq") == 6))
-    assert {one.model: (one.checkpoint, one.version, one.version_seq, one.skipped) for one in found.learned} == {
+    assert {one.model: (one.checkpoint, one.version, one.version_seq, one.skipped) for one in found.examples[0].learned} == {
         model: (6, version, 6, None) for model, version in versions.select("model", "version").iter_rows()
     }
 
@@ -174,10 +174,10 @@ def test_a_changed_definition_is_told_and_is_no_fault(lived: Shop) -> None:
     lived.change("linear_model.LogisticRegression()", "linear_model.LogisticRegression(l2=0.1)")
     lived.arrive(HOUR.format(3))
     lived.tick()
-    learned = explain("shop", "a3").learned
+    learned = explain("shop", "a3").examples[0].learned
     assert {one.model: (one.stands, one.checkpoint) for one in learned} == {"prior": (8, 8), "logistic": (6, None)}
     replay("shop", "logistic")
-    learned = explain("shop", "a3").learned
+    learned = explain("shop", "a3").examples[0].learned
     assert {one.model: (one.stands, one.checkpoint) for one in learned} == {"prior": (8, 8), "logistic": (8, 8)}
     found = explain("shop", "b2")
     assert (outcomes(found)["logistic"][1], found.problems) == (("folded again from seq 2 to seq 4", True), [])
@@ -252,7 +252,7 @@ def test_an_event_whose_answer_has_not_come_waits(shop: Shop) -> None:
     shop.arrive("event  a  10:00")
     shop.tick()
     found = explain("shop", "a")
-    assert (found.seq, found.labels, found.learned) == (None, [], [])
+    assert (found.examples, found.labels) == ([], [])
     assert found.notes == ["waits for its label, until 2026-01-06T10:00:00Z on the data's clock"]
     assert outcomes(found)["logistic"] == [("from the state of v2", True), ("folded from nothing to seq 0", True)]
     shop.arrive("event  b  2026-01-07T10:00:00Z")
@@ -272,7 +272,7 @@ def test_a_late_label_and_one_that_is_corrected_are_told_apart(shop: Shop) -> No
     shop.tick()
     found = explain("shop", "slow")
     assert [row.became for row in found.labels] == ["late, after the window of 1d had closed, and not learned"]
-    assert (found.labels[0].delay, found.seq) == (24.5 * 3600, None)
+    assert (found.labels[0].delay, found.examples) == (24.5 * 3600, [])
     found = explain("shop", "twice")
     assert [(row.label, row.correction, row.became) for row in found.labels] == [
         (True, False, "learned at seq 1"),
@@ -289,10 +289,10 @@ def test_a_label_that_came_before_its_event_is_its_own(shop: Shop) -> None:
     """)
     shop.tick()
     found = explain("shop", "early")
-    assert ([row.became for row in found.labels], found.seq) == (["learned at seq 1"], 1)
+    assert ([row.became for row in found.labels], found.examples[0].seq) == (["learned at seq 1"], 1)
     assert all(one.answered for one in found.predictions)
     found = explain("shop", "wrong")
-    assert (found.labels[0].became, found.seq) == ("earlier than its event, and not learned", None)
+    assert (found.labels[0].became, found.examples) == ("earlier than its event, and not learned", [])
     assert [row.stage for row in found.quarantined] == ["join"]
 
 
@@ -304,7 +304,7 @@ def test_what_one_model_skipped_is_told_of_that_model(shop: Shop) -> None:
     shop.arrive(orders([50, 555], hour=11))
     shop.tick()
     found = explain("shop", "10-2")
-    skipped = {one.model: one.skipped for one in found.learned}
+    skipped = {one.model: one.skipped for one in found.examples[0].learned}
     assert skipped == {"prior": None, "logistic": None, "fragile": "ValueError: the number of the beast"}
     found = explain("shop", "11-0")
     assert outcomes(found)["fragile"][1] == ("folded again from seq 0 to seq 5", True)  # which skips it again

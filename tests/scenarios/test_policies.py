@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from millrace import catalog
+from millrace import asof, catalog, models, progressive
 from millrace.errors import DatasetError
 from millrace.explain import explain
 from millrace.proof import verify
+from millrace.validation import questions
+from millrace.validation.judge import judge
+from millrace.validation.questions import Questions, Stretch
 from tests.shop import Shop
 
 WINDOW = "Labels(window=timedelta(days=1))"
@@ -57,6 +61,21 @@ def outcomes(shop: Shop) -> list[tuple[Any, ...]]:
     return shop.table("outcomes").select("number", "arrival", "event_id", "label", "label_source").rows()
 
 
+def questions_of_all(delay: str) -> Questions:
+    dataset = catalog.load("shop")
+    at = questions.position(dataset)
+    first, last = questions.span(dataset, at)
+    return questions.read("shop", at, Stretch(first, last, first), delay)
+
+
+def asked_and_learned(shop: Shop, delay: str) -> str:
+    """In which order events are asked about and learned."""
+    asked = questions_of_all(delay)
+    ids = shop.table("events").sort("event_time", "arrival")["event_id"].to_list()
+    steps = progressive.order(asked.asked, asked.answered, None, asked.of)
+    return " ".join(ids[i] if i >= 0 else f"{ids[asked.of[~i]]}={asked.labels[~i]}" for i in steps)
+
+
 def test_by_arrival_an_answer_is_learned_when_it_comes_and_the_default_when_the_window_closes(shop: Shop) -> None:
     labels(shop, "arrival")
     shop.arrive(STORY)
@@ -75,6 +94,12 @@ def test_by_arrival_an_answer_is_learned_when_it_comes_and_the_default_when_the_
     assert outcomes(shop) == OUTCOMES
     assert shop.table("outcomes")["seq"].to_list() == [3, 4, 6, 7, 7, 8, 9, 9, 9]
     assert report.learn and report.learn.join.late == 2
+    assert asked_and_learned(shop, "labels") == (
+        "f a b b=True c early early=True a=False g f=False d d=False e e=True c=False g=True h h=False z"
+    )
+    said = str(explain("shop", "c"))
+    assert "late, after the window of 1d had closed, and not learned" in said
+    assert "example at seq 6 of the log: the default, False, at arrival 13" in said
     assert verify("shop").problems == []
 
 
@@ -88,6 +113,13 @@ def test_by_window_both_classes_are_learned_where_the_window_closes(shop: Shop) 
     times = shop.table("examples").filter(event_id="c").select("label_time", "label_arrival", "clock").rows(named=True)[0]
     assert (str(times["label_time"]), times["label_arrival"]) == ("2026-01-06 11:10:00+00:00", None)
     assert str(times["clock"]) == "2026-01-06 11:10:01+00:00"
+    assert asked_and_learned(shop, "arrival") == (
+        "f a b c early g a=False d b=True e f=False c=False early=True h g=True d=False e=True h=False z"
+    )
+    held = "f a b c early g f=False a=False d b=True e c=False early=True g=True h d=False e=True h=False z"
+    assert (asked_and_learned(shop, "labels"), asked_and_learned(shop, "2h")) == (held, held)
+    assert asked_and_learned(shop, "3d") == "f a b c early g f=False d e c=False h z"  # then no label would have been in time
+    assert asked_and_learned(shop, "none").startswith("f f=False a a=False b b=True c c=False early early=True")
     shop.arrive("label  z  2026-01-08T11:00:00Z  true")
     shop.tick()
     assert (len(shop.log()), shop.status().events_held, shop.status().events_waiting) == (9, 1, 0)
@@ -124,10 +156,43 @@ def test_provisionally_the_default_is_learned_at_once_and_a_contrary_answer_late
         (14, 19, "h", False, "default"),
         (15, 20, "z", False, "default"),
     ]
+    assert asked_and_learned(shop, "arrival") == (
+        "f a a=False b b=False b=True c c=False early early=False early=True g d d=False d=True e e=False e=True f=False "
+        "h g=False g=True h=False z z=False"
+    )
+    assert asked_and_learned(shop, "2h") == (
+        "f f=False a a=False b b=False c c=False early early=False g g=False b=True early=True g=True d d=False e e=False "
+        "h h=False d=True e=True z z=False"
+    )
+    said = str(explain("shop", "d"))
+    assert "example at seq 7 of the log: the default, False, at arrival 8" in said
+    assert "as the default, which was learned before" in said
+    assert "label True (natural) at 2026-01-06T10:04:40Z, 0:00:40 after the event, a correction: learned at seq 8" in said
+    assert "example at seq 8 of the log\n  prior learned it by its checkpoint at seq 15" in said
     # d's first label confirms the default, its second, in time, is contrary.
     contrary = [(*one[:3], True, "natural") if one[2] == "d" else one for one in OUTCOMES]
     assert outcomes(shop) == contrary
     assert verify("shop").problems == []
+
+
+def test_what_was_said_of_an_event_is_scored_once_by_its_final_answer(shop: Shop) -> None:
+    labels(shop, "provisional")
+    shop.arrive(STORY)
+    shop.tick()
+    dataset, asked = catalog.load("shop"), questions_of_all("arrival")
+    judged = judge(dataset, asked, asof.learner_at(dataset, "logistic", 0).data, None)
+    model, said = models.build(dataset, "logistic"), dict[str, Any]()
+    finals = {event: label for _, _, event, label, _ in outcomes(shop)}
+    xs = dict(shop.table("examples").select("event_id", "x").rows())
+    for step in asked_and_learned(shop, "arrival").split():
+        event, _, label = step.partition("=")
+        if label:
+            model.learn_one(xs[event], label == "True")
+        else:
+            said[event] = model.predict_proba_one(xs[event])
+    losses = [dataset.race_loss.of(said[event], finals[event]) for event in said if event in finals]
+    assert judged.losses[:-1].tolist() == losses
+    assert np.isnan(judged.losses[-1])  # z's window is open: its default is learned, and not yet final
 
 
 @pytest.mark.parametrize("learn", ["arrival", "window", "provisional"])
