@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millrace import arguments, collector, metrics, progressive, state, task
-from millrace.clock import from_microseconds
 from millrace.dataset import Dataset
 from millrace.learner import SUSPEND_AFTER
 from millrace.validation import scores
