@@ -12,10 +12,11 @@ from river.base import Classifier, Transformer
 from river.drift import NoDrift
 from sklearn import ensemble
 
-from millrace import Batch, Column, Dataset, Labels, Schema, expect
+from millrace import Batch, Column, Dataset, Labels, Schema, count, expect
 
 LOCAL = pl.col("event_time").dt.convert_time_zone("America/New_York")
 NUMBERS = ("distance", "rain", "visib")
+DEPARTURES = ("from_here_15m", "from_here_1h", "from_here_3h", "to_there_1h", "of_the_airline_1h")
 CATEGORIES = ("carrier", "origin", "dest", "hour", "carrier_origin", "origin_hour")
 
 
@@ -38,8 +39,10 @@ def logistic() -> Classifier:
 
 
 def recent() -> Classifier:
+    """What was late lately, and how many departures there were: the one depends on labels, the other is memory."""
     lately = late_lately(0.01) | preprocessing.StandardScaler()
-    return (scaled_and_one_hot() + lately) | linear_model.LogisticRegression(optim.SGD(0.005))
+    crowd = compose.Select(*DEPARTURES) | preprocessing.StandardScaler()
+    return (scaled_and_one_hot() + lately + crowd) | linear_model.LogisticRegression(optim.SGD(0.005))
 
 
 def trees() -> Classifier:
@@ -89,6 +92,13 @@ dataset = Dataset(
         (LOCAL.dt.hour().cast(pl.Float64) + LOCAL.dt.minute().cast(pl.Float64) / 60).alias("clock"),
         pl.concat_str("carrier", "origin", separator="-").alias("carrier_origin"),
         pl.concat_str("origin", LOCAL.dt.hour().cast(pl.String), separator="-").alias("origin_hour"),
+    ],
+    memory=[
+        count().by("origin").last("15m").alias("from_here_15m"),
+        count().by("origin").last("1h").alias("from_here_1h"),
+        count().by("origin").last("3h").alias("from_here_3h"),
+        count().by("dest").last("1h").alias("to_there_1h"),
+        count().by("carrier_origin").last("1h").alias("of_the_airline_1h"),
     ],
     models={"logistic": logistic, "recent": recent, "forest": trees, "nightly": nightly},
     loss="log",
