@@ -24,10 +24,12 @@ async def replay(
     labels: tuple[Path, ...] = (),
     cadence: timedelta | None = None,
     what_if: bool = False,
+    policy: tuple[str, ...] = (),
 ) -> None:
     """Fold a dataset's models from the first example of the log, by their definitions as they are now.
 
-    Or, one at a time: verify what is on record, make a model as it was a version, bring in history, compute features again.
+    Or, one at a time: verify what is on record, make a model as it was a version, bring in history, compute features again,
+    or tell what would have been served under another policy.
 
     Args:
         dataset: The dataset.
@@ -40,6 +42,7 @@ async def replay(
         labels: Files of their labels.
         cadence: In a backfill, predictions as if models had been published so often; the dataset's own by default.
         what_if: Compute past events' features by today's definitions, beside the log, for validate.
+        policy: What would have been served under another rule, cadence or set of models: minimum=500, cadence=1d, models=a+b.
     """
     asked = {"verify": verify, "every": every, "to": to, "backfill": backfill, "events": events, "labels": labels}
-    succeed(await answer(dataset, model, {**asked, "cadence": cadence, "what_if": what_if}))
+    succeed(await answer(dataset, model, {**asked, "cadence": cadence, "what_if": what_if, "policy": policy}))

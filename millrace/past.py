@@ -7,6 +7,7 @@
 | ``to`` | ``millrace.asof``: what did a model know then? |
 | ``backfill``, or files | ``millrace.backfill``: what if Millrace had been there before? |
 | ``what_if`` | ``millrace.what_if``: what if the features had been others? |
+| ``policy`` | ``millrace.policy``: what if another rule, cadence or set of models had decided who is served? |
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from millrace.parallel import Progress
 if TYPE_CHECKING:
     from millrace.asof import AsOfReport
     from millrace.backfill import BackfillReport
+    from millrace.policy import PolicyReport
     from millrace.proof import VerifyReport
     from millrace.replay import ReplayReport
     from millrace.what_if import WhatIfReport
@@ -39,8 +41,9 @@ def ask(
     labels: Sequence[Path] = (),
     cadence: timedelta | None = None,
     what_if: bool = False,
+    policy: Sequence[str] = (),
     progress: Progress | None = None,
-) -> ReplayReport | VerifyReport | AsOfReport | BackfillReport | WhatIfReport:
+) -> ReplayReport | VerifyReport | AsOfReport | BackfillReport | WhatIfReport | PolicyReport:
     """Answer one question about a dataset's past.
 
     Parameters
@@ -56,6 +59,8 @@ def ask(
         on with what was brought in.
     what_if
         Compute the features of all past events again, by today's definitions, beside the log.
+    policy
+        Tell what would have been served under another policy: ``minimum=500``, ``models=recent+linear``, ``cadence=1d``.
     progress
         Is told how far the work has come.
 
@@ -68,14 +73,15 @@ def ask(
     """
     history = backfill or bool(events) or bool(labels)
     questions = {"--verify": verify, "--to": to is not None, "--backfill": history, "--what-if": what_if}
+    questions["--policy"] = bool(policy)
     asked = [text for text, is_asked in questions.items() if is_asked]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different questions: ask one at a time")
     if every and not verify:
         raise UsageError("--every says which digests are compared; write: --verify --every")
     if cadence is not None and not history:
-        raise UsageError("--cadence is that of a backfill's predictions; write: --backfill --cadence 1h")
-    if model is not None and (history or what_if):
+        raise UsageError("--cadence is that of a backfill's predictions; write: --backfill --cadence 1h, or: --policy cadence=1h")
+    if model is not None and (history or what_if or policy):
         raise UsageError(f"{asked[0]} is about all models: leave {model!r} out")
     if verify:
         from millrace import proof
@@ -95,6 +101,10 @@ def ask(
         from millrace.what_if import recompute
 
         return recompute(name, progress)
+    if policy:
+        from millrace.policy import policy as would_have
+
+        return would_have(name, policy, progress=progress)
     from millrace.replay import replay
 
     return replay(name, model, progress)

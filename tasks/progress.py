@@ -29,7 +29,7 @@ async def shown(stage: str, dataset: str, work: Callable[[Progress], T]) -> T:
     bars: dict[str, UUID] = {}
 
     async def show(model: str, seq: int, head: int) -> None:
-        percent = 100 * seq / head
+        percent = 100 * seq / max(head, 1)  # a race without outcomes has nothing to go over
         if model in bars:
             await aupdate_progress_artifact(bars[model], progress=percent)
         elif seq < head:  # what is done at once needs no bar

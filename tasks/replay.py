@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 
 from millrace.past import ask
-from tasks.artifacts import show
+from tasks.artifacts import picture, show
 from tasks.progress import shown
 
 
@@ -17,4 +17,6 @@ async def replay(dataset: str, model: str | None, asked: dict[str, Any]) -> list
     stage = "verify" if asked["verify"] else "replay"
     report = await shown(stage, dataset, lambda progress: ask(dataset, model, **asked, progress=progress))
     await show(stage, report)
+    if drawn := getattr(report, "picture", None):
+        await picture(stage, dataset, drawn)
     return report.problems

@@ -33,6 +33,12 @@ _FILES: dict[str, Any] = {"multiple": True, "type": click.Path(path_type=Path)}
 @click.option(
     "--what-if", is_flag=True, help="Compute past events' features by today's definitions, beside the log, for validate."
 )
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What would have been served: minimum=500, models=a+b, cadence=1d; may be repeated; declared: as the file says now.",
+)
 def replay(
     dataset: str,
     model: str | None,
@@ -44,13 +50,15 @@ def replay(
     labels: tuple[Path, ...],
     cadence: str | None,
     what_if: bool,
+    policy: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Build a DATASET's models again from the first example of its log; one MODEL, or all.
 
     A state that was lost comes back; a definition that was changed is accepted, and the model is learned anew. Other
     questions about the past, one at a time: is it all as recorded (--verify), what did a model know then (--to), what if
-    Millrace had been there before (--backfill), or the features had been others (--what-if).
+    Millrace had been there before (--backfill), the features had been others (--what-if), or another rule had decided who is
+    served (--policy).
 
     \b
     Example: millrace replay flights recent
@@ -58,13 +66,14 @@ def replay(
              millrace replay flights recent --to 2013-01-20T12:00Z
              millrace replay flights --events events.parquet --labels labels.parquet
              millrace replay flights --what-if
+             millrace replay flights --policy minimum=500 --policy models=recent+linear
     """
     from millrace.past import ask
 
     asked: dict[str, Any] = {"verify": verify, "every": every, "to": to, "backfill": backfill, "events": events, "labels": labels}
     every_so_often = parse_duration(cadence) if cadence else None
     with screen.progress() as progress:
-        report = ask(dataset, model, **asked, cadence=every_so_often, what_if=what_if, progress=progress)
+        report = ask(dataset, model, **asked, cadence=every_so_often, what_if=what_if, policy=policy, progress=progress)
     answer(report, as_json)
 
 

@@ -34,7 +34,21 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-FLOWS = ("explain", "feed", "infer", "ingest", "learn", "maintain", "replay", "run", "validate")
+FLOWS = (
+    "explain",
+    "feed",
+    "infer",
+    "ingest",
+    "learn",
+    "maintain",
+    "pause",
+    "pin",
+    "promote",
+    "replay",
+    "rollback",
+    "run",
+    "validate",
+)
 ORDERS = """
     event  a  10:00  amount=10 country=DE
     event  b  10:01  amount=900 country=FR
@@ -171,6 +185,29 @@ def test_every_question_about_the_past_can_be_asked_in_a_form(flows: Any, shop: 
     assert "examples: 3 of 3 compared and the same" in artifact("verify-shop")
 
 
+def test_orders_are_given_in_forms_and_a_paused_dataset_goes_on_serving(flows: Any, shop: Shop) -> None:
+    shop.arrive(ORDERS)
+    assert state_of(flows.run, "shop").is_completed()
+    assert state_of(flows.promote, "shop", dry_run=True).is_completed()
+    assert state_of(flows.promote, "shop", "logistic", "looks better").is_completed()
+    assert state_of(flows.rollback, "shop", "it was not").is_completed()
+    assert state_of(flows.pin, "shop", "audit", "logistic").is_completed()
+    paused = state_of(flows.pause, "shop", "wrong labels")
+    assert tasks_of(paused, 1) == {"pause-shop": "Completed"}
+    assert "learning is paused" in artifact("pause-shop")
+    assert "shop is paused since" in str(state_of(flows.pause, "shop", "again").message)
+    shop.arrive("event  d  13:00  amount=700 country=IT\nlabel  d  14:00  false")
+    assert set(tasks_of(state_of(flows.run, "shop"), 5)) == {
+        f"{one}-shop" for one in ("ingest", "infer", "mature", "score", "publish")
+    }
+    found = status("shop")
+    assert (found.examples, found.models["logistic"].predictions, found.champion) == (3, 4, "prior")
+    assert found.pinned and found.served == f"logistic v{found.pinned['version']}"
+    assert state_of(flows.pause, "shop", "corrected", off=True).is_completed()
+    assert state_of(flows.run, "shop").is_completed()
+    assert status("shop").examples == 4
+
+
 def test_a_long_fold_shows_how_far_it_has_come(flows: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.artifacts import Artifact
 
@@ -294,12 +331,15 @@ def _files() -> dict[str, int]:
     return {name: len(list((root / name).glob("*.parquet"))) for name in ("events", "files")}
 
 
+_NEEDED = {"explain": {"event_id": "a"}} | {name: {"reason": "why not"} for name in ("rollback", "pin", "pause")}
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_an_unknown_dataset_is_refused_before_anything_runs(flows: Any, shop: Shop, name: str) -> None:
     from prefect.exceptions import ParameterTypeError
 
     with pytest.raises(ParameterTypeError, match=r"Input should be .*'shop'"):
-        asyncio.run(getattr(flows, name)("shpo", **({"event_id": "a"} if name == "explain" else {})))
+        asyncio.run(getattr(flows, name)("shpo", **_NEEDED.get(name, {})))
     assert not list((shop.place / "root").iterdir())
 
 
