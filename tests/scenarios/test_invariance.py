@@ -107,7 +107,6 @@ dataset = Dataset(""",
     shop.arrive("\n".join(f"event  {i}  10:{i:02d}  country={['DE', 'FR'][i % 2]}" for i in range(40)))
     shop.arrive("\n".join(f"label  {i}  11:{i:02d}  {'true' if i % 3 else 'false'}" for i in range(40)))
     assert shop.tick().problems == []
-    print(shop.table("checkpoints")["skipped"].to_list()[-1])
     assert shop.status().models["recent"].skips == 0
     how = utils.TimeRolling(stats.Mean, period=timedelta(minutes=5))
     plain = feature_extraction.TargetAgg(by="country", how=how) | linear_model.LogisticRegression()
