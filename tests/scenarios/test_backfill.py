@@ -287,7 +287,7 @@ def test_predictions_are_the_delayed_progressive_ones(shop: Shop, hours: int) ->
     assert report.problems == []
     dataset, log, asked = catalog.load("shop"), shop.table("examples"), shop.table("features")
     rows = asked.join(
-        log.select("event_arrival", "label", answer="clock"), left_on="arrival", right_on="event_arrival", how="left"
+        log.select("event_arrival", "label", "weight", answer="clock"), left_on="arrival", right_on="event_arrival", how="left"
     )
     rows = rows.sort("event_time", "arrival")
     steps = progressive.order(progressive.times(rows["event_time"]), progressive.times(rows["answer"]), cadence)
