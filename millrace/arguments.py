@@ -36,7 +36,7 @@ def takes(part: Any) -> frozenset[str]:
     declared = declares(type(part)) or frozenset()
     update = getattr(getattr(part, "how", None), "update", None)  # a group's statistic: some want the time
     if update is not None and "t" not in inspect.signature(update).parameters:
-        declared -= {"t"}
+        declared = declared - {"t"}
     return declared
 
 
@@ -55,7 +55,7 @@ def declares(kind: type) -> frozenset[str] | None:
     """Return which of both a class names in the signature of ``learn_one``; None where it accepts whatever it is given."""
     if kind not in _DECLARED:
         parameters = inspect.signature(kind.learn_one).parameters if hasattr(kind, "learn_one") else {}
-        named = NAMES & parameters.keys()
+        named = NAMES.intersection(parameters)
         whatever = not named and any(one.kind is one.VAR_KEYWORD for one in parameters.values())
         _DECLARED[kind] = None if whatever else named
     return _DECLARED[kind]

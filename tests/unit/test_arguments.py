@@ -204,6 +204,11 @@ def test_a_regressor_of_a_scaled_target_and_a_group_are_given_theirs() -> None:
     assert learn_until_error(model, [(*one[:3], float(one[0]), *one[4:]) for one in examples()]) == (60, None)
 
 
+def test_a_groups_statistic_takes_a_time_or_not_whatever_was_asked_before() -> None:
+    plain = feature_extraction.TargetAgg(by="shop", how=stats.Mean())
+    assert [sorted(takes(part)) for part in (lately(), plain, lately())] == [["t"], [], ["t"]]
+
+
 def test_a_batch_model_in_an_ensemble_has_its_time() -> None:
     from sklearn.linear_model import LogisticRegression
 
