@@ -108,7 +108,6 @@ def accounts(one: Status) -> Table:
     waiting |= {"answered events whose window is open": one.events_held} if one.events_held else {}
     waiting |= {"labels waiting for an event": one.labels_waiting, "labels that correct an earlier one": one.corrections}
     waiting |= {"labels that came after the window": one.late}
-    waiting |= {"outcomes that are final": one.outcomes}
     for name, count in waiting.items():
         table.add_row(name, f"{count:,}")
     if one.memory:

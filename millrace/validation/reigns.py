@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ def draw(report: PolicyReport, models: Sequence[str]) -> bytes:
 
     with canvas.matplotlib():
         losses = [f"{line.name} {line.loss:.4f}" for line in report.lines if line.loss is not None]
-        facts = [report.policy_said, f"mean {report.loss} loss: " + " · ".join(losses)]
+        facts = [report.policy_said, *textwrap.wrap(f"mean {report.loss} loss: " + " · ".join(losses), 130)]
         caption = "By the time of the events that are labelled. The colours are the models."
         lanes = Drawing("Who serves", caption, lambda _: 1.9, paint)
         return canvas.png(f"{report.dataset}: what would have been served", facts, [lanes])
