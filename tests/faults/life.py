@@ -78,6 +78,7 @@ def account(shop: Shop) -> dict[str, Any]:
     found = orjson.loads(shop.status().as_json())
     for model in found["models"].values():
         model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
+    found["served"] = found["served"] and found["served"].split()[0]
     if found["memory"]:
         found["memory"].pop("bytes")
     said = shop.table("predictions").select("event_id", "model", "seq", "served", "answered", "prediction", "probabilities")

@@ -180,8 +180,9 @@ def _arm(order: Order, send: int) -> Callable[[], int]:
 
     for owner, attribute in [
         (Table, "append"), (checkpoints, "write_state"), (landing, "put_away"), (outbox, "write"), (outbox, "show"),
-        (WaitingRoom, "follow"), (Remembered, "follow"), (Remembered, "keep"), (Registry, "run"), (Registry, "publish"), (Registry, "alias"), (Registry, "log_metrics"),
-        (maintain, "_join_files"), (maintain, "_maintain_table"), (maintain, "_remove_states"), (orphans, "remove"),
+        (WaitingRoom, "follow"), (Remembered, "follow"), (Remembered, "keep"), (Registry, "run"), (Registry, "publish"),
+        (Registry, "alias"), (Registry, "log_metrics"), (maintain, "_join_files"), (maintain, "_maintain_table"),
+        (maintain, "_remove_states"), (orphans, "remove"),
     ]:  # fmt: skip
         wrap(owner, attribute)
     return lambda: passed
