@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from millrace import outbox
+from millrace import catalog, outbox, remembered
+from millrace.remembered import Remembered
 from tests.faults.zygote import Order, Outcome, Zygote
 from tests.shop import TEXT, Shop
 
@@ -74,7 +77,13 @@ def born(shop: Shop, store: Path, learn: str) -> Shop:
 
 
 def account(shop: Shop) -> dict[str, Any]:
-    """Return all that must not depend on crashes."""
+    """Return all that must not depend on crashes; the file of memory may be gone, and is made again as by the next event."""
+    known, dataset = list[Any](), catalog.load("shop")
+    if dataset.remembers:
+        with Remembered(dataset) as memory:
+            memory.follow()
+        with closing(sqlite3.connect(remembered.path("shop"))) as file:
+            known = file.execute("SELECT * FROM key ORDER BY part, key").fetchall()
     found = orjson.loads(shop.status().as_json())
     for model in found["models"].values():
         model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
@@ -88,6 +97,7 @@ def account(shop: Shop) -> dict[str, Any]:
     return {
         "status": found,
         "log": shop.table("examples").select(keys).rows(),
+        "memory": known,
         "outcomes": shop.table("outcomes").drop("label_time").rows(),
         "predictions": said.sort("event_id", "model").rows(),
         "served": sorted((row["event_id"], str(row["prediction"]), row["model"]) for row in lines),
