@@ -125,38 +125,42 @@ def test_validation_is_a_plain_loop_in_the_order_of_the_log(life: Life) -> None:
     final = {one[1]: one[3] for one in as_examples(rows) if life.learn != "provisional" or one[1] != "z"}
     losses = [dataset.race_loss.of(said[event], final[event]) for event in events["event_id"] if event in final]
     (score,) = (one for one in validate("shop", "logistic", cadences=["label"], keep=False).scores if one.model == "logistic")
-    assert (score.labelled, score.loss) == (len(losses), np.mean(losses))
+    assert (score.labelled, score.loss) == (len(losses), float(np.mean(losses)))
 
 
 class Crash(BaseException):
     """What a killed process looks like from within."""
 
 
-def test_kills_at_each_commit_leave_no_trace(life: Life, shop: Shop, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kills_at_each_commit_leave_no_trace(life: Life, shop: Shop) -> None:
     """Each attempt comes one commit further: it is killed right after it, or right before the next."""
     declare(shop, life.learn)
     attempts = commits = 0
-    for original in (Table.append, Remembered.keep):
 
-        def killing(one: Any, *arguments: Any, original: Any = original) -> None:
+    def killing(original: Any) -> Any:
+        def killed(*arguments: Any) -> None:
             nonlocal commits
             commits += 1
             if commits == 2:
                 raise Crash
-            original(one, *arguments)
+            original(*arguments)
             if attempts % 2:
                 raise Crash
 
-        monkeypatch.setattr(Table if original is Table.append else Remembered, original.__name__, killing)
-    for start in range(0, len(ROWS), 5):
-        shop.arrive("\n".join(ROWS[start : start + 5]))
-        while True:
-            attempts, commits = attempts + 1, 0
-            try:
-                assert shop.tick().problems == []
-                break
-            except Crash:
-                continue
+        return killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Table, "append", killing(Table.append))
+        patch.setattr(Remembered, "keep", killing(Remembered.keep))
+        for start in range(0, len(ROWS), 5):
+            shop.arrive("\n".join(ROWS[start : start + 5]))
+            while True:
+                attempts, commits = attempts + 1, 0
+                try:
+                    assert shop.tick().problems == []
+                    break
+                except Crash:
+                    continue
     assert attempts > 50
     assert account(shop) == life.account
 

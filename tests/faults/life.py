@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import random
 import sqlite3
 from collections import Counter
@@ -83,7 +84,8 @@ def account(shop: Shop) -> dict[str, Any]:
         with Remembered(dataset) as memory:
             memory.follow()
         with closing(sqlite3.connect(remembered.path("shop"))) as file:
-            known = file.execute("SELECT * FROM key ORDER BY part, key").fetchall()
+            rows = file.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
+        known = [(*row, repr(marshal.loads(state))) for *row, state in rows]  # equal values may be of other bytes
     found = orjson.loads(shop.status().as_json())
     for model in found["models"].values():
         model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
