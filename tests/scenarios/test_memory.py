@@ -26,6 +26,7 @@ from millrace.maintain import maintain
 from millrace.proof import verify
 from millrace.remembered import Remembered
 from millrace.replay import ReplayReport, replay
+from millrace.run import run
 from millrace.tables import Table
 from tests.conftest import settled, undone
 from tests.shop import Shop
@@ -166,8 +167,10 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
 def test_a_changed_definition_is_refolded_before_it_is_used(after: Shop) -> None:
     redeclare(after, _MEMORY, '[m.count().by("country").last("2h").alias("orders")]')
     after.arrive("event  h  13:40  amount=5 country=DE")
-    report = after.tick().infer
+    told = list[tuple[str, int, int]]()
+    report = run("shop", lambda *come: told.append(come)).infer
     assert report
+    assert told[0] == ("memory", 8, 8)
     assert (report.refolded, report.problems) == (7, [])
     assert logged(after, "orders", "count_by_country_1h") == {
         **{event: (None, count) for event, (count,) in logged(after, "count_by_country_1h").items()},
