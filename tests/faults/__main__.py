@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.faults.life import account, born, suffering, undisturbed
+from tests.faults.life import POLICIES, account, born, suffering, undisturbed
 from tests.faults.zygote import Order, Zygote
 from tests.shop import Shop
 
@@ -49,12 +49,13 @@ def empty_store(place: Path) -> Path:
 
 def _soak(shop: Shop, store: Path, kills: int, seed: int) -> None:
     zygotes = [Zygote(str(number)) for number in range(3)]
-    expected, _ = undisturbed(born(shop, store), zygotes[0])
+    expected = {learn: undisturbed(born(shop, store, learn), zygotes[0])[0] for learn in POLICIES}
     where, lives = Counter[str](), 0
     while where.total() < kills:
-        one = born(shop, store)
+        learn = POLICIES[(seed + lives) % len(POLICIES)]
+        one = born(shop, store, learn)
         where += suffering(one, zygotes, random.Random(seed + lives), kills=8)
-        wrong = [name for name, value in account(one).items() if value != expected[name]]
+        wrong = [name for name, value in account(one).items() if value != expected[learn][name]]
         wrong += [outcome.said for outcome in zygotes[0].run(Order("verify")) if outcome.said]
         if wrong:
             sys.exit(f"after a life with --seed {seed + lives}: {wrong}; to see it again: --seed {seed + lives} --kills 1")

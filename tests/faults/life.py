@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import marshal
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from millrace import outbox
+from millrace import catalog, outbox, remembered
+from millrace.remembered import Remembered
 from tests.faults.zygote import Order, Outcome, Zygote
 from tests.shop import TEXT, Shop
 
@@ -19,10 +23,14 @@ MODELS = """def leaves():
 
 
 dataset = Dataset("""
+MEMORY = '[count().by("country").last("2h"), since(), mean("amount").by("country").last("1d")]'
+POLICIES = ("arrival", "window", "provisional")
 DEFINITION = (
     TEXT.replace("preprocessing\n", "preprocessing, tree\n")
+    .replace("Race, Schema\n", "Race, Schema, count, mean, since\n")
     .replace("dataset = Dataset(", MODELS)
     .replace('{"logistic": logistic}', '{"logistic": logistic, "leaves": leaves}')
+    .replace("    race=", f"    memory={MEMORY},\n    race=")
 )
 ODDS = [
     """
@@ -61,25 +69,37 @@ def batches() -> Iterator[str]:
         yield "\n".join([*rows, odd.strip()])
 
 
-def born(shop: Shop, store: Path) -> Shop:
-    """Begin anew."""
+def born(shop: Shop, store: Path, learn: str) -> Shop:
+    """Begin anew, with a memory and a policy of labels."""
     one = shop.afresh(store)
     one.define(DEFINITION)
+    one.change("window=timedelta(days=1)", f'window="1d", default=False, learn="{learn}"')
     return one
 
 
 def account(shop: Shop) -> dict[str, Any]:
-    """Return all that must not depend on crashes."""
+    """Return all that must not depend on crashes; the file of memory may be gone, and is made again as by the next event."""
+    known, dataset = list[Any](), catalog.load("shop")
+    if dataset.remembers:
+        with Remembered(dataset) as memory:
+            memory.follow()
+        with closing(sqlite3.connect(remembered.path("shop"))) as file:
+            rows = file.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
+        known = [(*row, repr(marshal.loads(state))) for *row, state in rows]  # equal values may be of other bytes
     found = orjson.loads(shop.status().as_json())
     for model in found["models"].values():
         model.pop("version")  # a crash between MLflow and the checkpoint's row leaves an orphan, and takes a number
+    found["served"] = found["served"] and found["served"].split()[0]
+    if found["memory"]:
+        found["memory"].pop("bytes")
     said = shop.table("predictions").select("event_id", "model", "seq", "served", "answered", "prediction", "probabilities")
     lines = [orjson.loads(line) for path in outbox.folder("shop").glob("*.ndjson") for line in path.read_bytes().splitlines()]
-    keys = ("seq", "event_id", "label", "arrival", "label_arrival", "clock", "x")
+    keys = ("seq", "event_id", "label", "label_source", "arrival", "label_arrival", "clock", "x")
     counts = {name: shop.table(name).height for name in ("files", "events", "labels", "quarantine", "promotions")}
     return {
         "status": found,
         "log": shop.table("examples").select(keys).rows(),
+        "memory": known,
         "outcomes": shop.table("outcomes").drop("label_time").rows(),
         "predictions": said.sort("event_id", "model").rows(),
         "served": sorted((row["event_id"], str(row["prediction"]), row["model"]) for row in lines),
@@ -143,3 +163,6 @@ def _tear(shop: Shop, source: random.Random, where: str) -> None:
         if path.exists() and source.random() < 0.3:
             data = path.read_bytes()
             path.write_bytes(source.choice([data[: source.randint(0, len(data) - 1 if data else 0)], bytes(len(data))]))
+    if source.random() < 0.2:  # it is synced, so that it is never torn; but a cache may be gone
+        for path in (shop.place / "cache" / "shop").glob("memory.db*"):
+            path.unlink()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.life import account, batches, born, suffering, undisturbed
+from tests.faults.life import POLICIES, account, batches, born, suffering, undisturbed
 from tests.faults.zygote import Order, Zygote
 from tests.shop import Shop
 
@@ -27,25 +27,31 @@ def zygotes() -> Iterator[list[Zygote]]:
 @pytest.fixture
 def living(shop: Shop, mlflow_store: Path, zygotes: list[Zygote]) -> tuple[Shop, dict[str, Any]]:
     """The shop, newly born; and the account of an undisturbed life."""
-    if not EXPECTED:
-        found, points = undisturbed(born(shop, mlflow_store), zygotes[0])
+    expected = expected_of("provisional", shop, mlflow_store, zygotes[0])
+    return born(shop, mlflow_store, "provisional"), expected
+
+
+EXPECTED: dict[str, dict[str, Any]] = {}
+"""The account of an undisturbed life by policy, each lived once."""
+
+
+def expected_of(learn: str, shop: Shop, mlflow_store: Path, zygote: Zygote) -> dict[str, Any]:
+    if learn not in EXPECTED:
+        found, points = undisturbed(born(shop, mlflow_store, learn), zygote)
         assert found["counts"]["promotions"] >= 1
+        assert found["status"]["memory"]["late"] >= 1
         assert points > 100
-        EXPECTED.update(found)
-    return born(shop, mlflow_store), EXPECTED
-
-
-EXPECTED: dict[str, Any] = {}
-"""The account of an undisturbed life, lived once."""
+        EXPECTED[learn] = found
+    return EXPECTED[learn]
 
 
 def test_after_kills_at_points_and_at_moments_the_accounts_are_those_of_an_undisturbed_run(
-    living: tuple[Shop, dict[str, Any]], mlflow_store: Path, zygotes: list[Zygote]
+    shop: Shop, mlflow_store: Path, zygotes: list[Zygote]
 ) -> None:
-    shop, expected = living
     kills = Counter[str]()
-    for seed in range(3):
-        one = born(shop, mlflow_store)
+    for seed, learn in enumerate(POLICIES):
+        expected = expected_of(learn, shop, mlflow_store, zygotes[0])
+        one = born(shop, mlflow_store, learn)
         kills += suffering(one, zygotes, random.Random(seed), kills=8)
         assert account(one) == expected, f"seed {seed}, kills {kills}"
         assert zygotes[0].run(Order("verify"))[0].said == "", f"seed {seed}"

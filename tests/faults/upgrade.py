@@ -37,8 +37,8 @@ def main() -> None:
         shop, store = Shop(enter(Path(folder))), empty_store(Path(folder))
         for path in ("", str(older)):
             assert (f"river {asked.river};" in _python("-c", ENVIRONMENT, path=path)) == bool(path), "the older River is not used"
-        expected = _life(born(shop, store), ["", "", ""])
-        upgraded = _life(born(shop, store), [str(older), str(older), ""])
+        expected = _life(born(shop, store, "provisional"), ["", "", ""])
+        upgraded = _life(born(shop, store, "provisional"), [str(older), str(older), ""])
         for name in ("log", "digests", "counts", "served"):
             if upgraded[name] != expected[name]:
                 sys.exit(f"{name} after the upgrade: {upgraded[name]}\nunder the present River alone: {expected[name]}")

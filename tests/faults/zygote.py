@@ -111,7 +111,7 @@ def _import_everything() -> None:
     import sklearn  # noqa: F401
     from river import compose, linear_model, metrics, preprocessing, tree  # noqa: F401
 
-    from millrace import exact, maintain, proof, registry, run  # noqa: F401
+    from millrace import exact, maintain, proof, provisional, registry, remembered, run  # noqa: F401
 
 
 def _forked(order: Order, env: dict[str, str], cwd: str) -> tuple[int, int, float | None]:
@@ -151,6 +151,7 @@ def _arm(order: Order, send: int) -> Callable[[], int]:
     """Kill this process at a point; return what tells how many were passed."""
     from millrace import checkpoints, landing, maintain, orphans, outbox
     from millrace.registry import Registry
+    from millrace.remembered import Remembered
     from millrace.tables import Table
     from millrace.waiting import WaitingRoom
 
@@ -179,8 +180,9 @@ def _arm(order: Order, send: int) -> Callable[[], int]:
 
     for owner, attribute in [
         (Table, "append"), (checkpoints, "write_state"), (landing, "put_away"), (outbox, "write"), (outbox, "show"),
-        (WaitingRoom, "follow"), (Registry, "run"), (Registry, "publish"), (Registry, "alias"), (Registry, "log_metrics"),
-        (maintain, "_join_files"), (maintain, "_maintain_table"), (maintain, "_remove_states"), (orphans, "remove"),
+        (WaitingRoom, "follow"), (Remembered, "follow"), (Remembered, "keep"), (Registry, "run"), (Registry, "publish"),
+        (Registry, "alias"), (Registry, "log_metrics"), (maintain, "_join_files"), (maintain, "_maintain_table"),
+        (maintain, "_remove_states"), (orphans, "remove"),
     ]:  # fmt: skip
         wrap(owner, attribute)
     return lambda: passed

@@ -26,6 +26,7 @@ from millrace.maintain import maintain
 from millrace.proof import verify
 from millrace.remembered import Remembered
 from millrace.replay import ReplayReport, replay
+from millrace.run import run
 from millrace.tables import Table
 from tests.conftest import settled, undone
 from tests.shop import Shop
@@ -139,13 +140,15 @@ def test_status_counts_keys_late_events_and_null_keys(after: Shop) -> None:
     assert logged(after, "count_by_country_1h")["z"] == (0.0,)
 
 
-@pytest.mark.parametrize("loss", ["gone", "torn", "behind"])
+@pytest.mark.parametrize("loss", ["gone", "torn", "damaged", "behind"])
 def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, loss: str) -> None:
     file, before = file_of_memory(after), everything(after)
     if loss == "gone":
         file.unlink()
     elif loss == "torn":
         file.write_bytes(b"SQLite format 3\0" + b"torn" * 1000)
+    elif loss == "damaged":  # beyond what is looked at when it is opened
+        file.write_bytes(file.read_bytes()[:8192] + b"\xff" * 4096)
     else:  # as a kill between the commit of features and that of memory leaves it
         with sqlite3.connect(file) as connection:
             connection.execute("DELETE FROM stands")
@@ -164,8 +167,10 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
 def test_a_changed_definition_is_refolded_before_it_is_used(after: Shop) -> None:
     redeclare(after, _MEMORY, '[m.count().by("country").last("2h").alias("orders")]')
     after.arrive("event  h  13:40  amount=5 country=DE")
-    report = after.tick().infer
+    told = list[tuple[str, int, int]]()
+    report = run("shop", lambda *come: told.append(come)).infer
     assert report
+    assert told[0] == ("memory", 8, 8)
     assert (report.refolded, report.problems) == (7, [])
     assert logged(after, "orders", "count_by_country_1h") == {
         **{event: (None, count) for event, (count,) in logged(after, "count_by_country_1h").items()},
