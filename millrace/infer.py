@@ -35,6 +35,7 @@ from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
+from millrace.parallel import Progress
 from millrace.remembered import Remembered
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -105,8 +106,13 @@ class InferReport:
         return said + ([f"{self.nulls:,} events have a key of memory that is null"] if self.nulls else [])
 
 
-def infer(name: str) -> InferReport:
+def infer(name: str, progress: Progress | None = None) -> InferReport:
     """Compute the new events' features, and predict with every model's published version.
+
+    Parameters
+    ----------
+    progress
+        Is told how far memory has come, where it is made again of the stored events.
 
     Raises
     ------
@@ -120,16 +126,16 @@ def infer(name: str) -> InferReport:
     outbox.release(name, Table(name, "predictions"))
     try:
         with collector.spared():
-            while _log_features(dataset, report):
+            while _log_features(dataset, report, progress):
                 pass
             while _predict(dataset, report):
                 pass
     except ConflictError:
-        return infer(name)  # another process infers the same events: go on from where it stands
+        return infer(name, progress)  # another process infers the same events: go on from where it stands
     return report
 
 
-def _log_features(dataset: Dataset, report: InferReport) -> bool:
+def _log_features(dataset: Dataset, report: InferReport, progress: Progress | None) -> bool:
     table, events = Table(dataset.name, "features"), Table(dataset.name, "events")
     cursor, head = table.cursor("infer"), tables.head(dataset.name)
     if cursor >= head:
@@ -141,7 +147,7 @@ def _log_features(dataset: Dataset, report: InferReport) -> bool:
     kept = new.select("arrival", "event_id", "event_time", "clock", pl.lit(versions, dtype=pl.String).alias("versions"))
     with Remembered(dataset) if dataset.remembers else nullcontext() as memory:
         if memory:
-            report.refolded += memory.follow()
+            report.refolded += memory.follow(progress)
             x = x.hstack(memory.fold(new, x, report.problems))
         definition = pl.lit(memory.recall.fingerprint if memory else None, dtype=pl.String).alias("memory")
         logged = features.in_order(x, list(table.fields("x"))).to_struct("x")

@@ -52,7 +52,7 @@ def run(name: str, progress: Progress | None = None) -> RunReport:
     Parameters
     ----------
     progress
-        Is told how far each model has come while a long fold goes on.
+        Is told how far each model, or memory, has come while a long fold goes on.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def run(name: str, progress: Progress | None = None) -> RunReport:
     """
     report = RunReport(name)
     if pending(name):
-        report.ingest, report.infer, report.learn = ingest(name), infer(name), learn(name, progress)
+        report.ingest, report.infer, report.learn = ingest(name), infer(name, progress), learn(name, progress)
         if not report.learn.problems:
             settled(name)
         if maintenance_due(name):

@@ -41,7 +41,9 @@ def infer(dataset: str, as_json: bool) -> None:
     """
     from millrace.infer import infer as stage
 
-    answer(stage(dataset), as_json)
+    with screen.progress() as progress:
+        report = stage(dataset, progress)
+    answer(report, as_json)
 
 
 @command

@@ -10,7 +10,7 @@ import orjson
 import polars as pl
 import pytest
 
-from millrace import catalog, features, models, outbox, state, task
+from millrace import catalog, features, models, outbox, recall, state, task
 from millrace.dataset import Dataset
 from millrace.examples import as_examples
 from millrace.feed import FeedReport, history, moments, put
@@ -124,8 +124,11 @@ def test_the_champion_in_mlflow_says_what_was_served(dataset: Dataset) -> None:
     live(dataset, timedelta(days=400), ticks_of=1)
     model = mlflow.pyfunc.load_model(f"models:/{dataset.name}@champion")
     rows = some(dataset).head(30)
-    answers = model.predict(rows.select("event_time", *dataset.event.columns).to_pandas())
+    logged = rows.select("event_id").join(Table(dataset.name, "features").read(), on="event_id", maintain_order="left")
+    x = logged["x"].struct.unnest()
+    remembered = x.select(list(recall.of(dataset).schema) if dataset.remembers else [])
+    answers = model.predict(rows.select("event_time", *dataset.event.columns).hstack(remembered).to_pandas())
     log = Table(dataset.name, "examples").read()
     champion = learned(dataset, status(dataset.name).champion or "prior", as_examples(log))
-    expected, _ = task.predict(champion, dataset.task, features.rows(features.compute(dataset, rows)))
+    expected, _ = task.predict(champion, dataset.task, features.rows(x))
     assert list(answers["prediction"]) == [task.most_probable(prediction) for prediction in expected]
