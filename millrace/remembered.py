@@ -125,14 +125,15 @@ class Remembered:
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:  # torn by a crash, or of another shape: it is a view, so it is made again
-                self._connection.close()
-                for torn in path(self._dataset.name).parent.glob("memory.db*"):
-                    torn.unlink()
+                self._remove()
                 self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            self._remove()
+            raise ConflictError(f"{self._path} is damaged ({error}) and was removed; run it again: it is made again") from error
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
@@ -142,6 +143,11 @@ class Remembered:
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)
         self._stands()
+
+    def _remove(self) -> None:
+        self._connection.close()
+        for file in path(self._dataset.name).parent.glob("memory.db*"):
+            file.unlink(missing_ok=True)
 
     def _stands(self) -> Stands:
         found = self._connection.execute("SELECT * FROM stands").fetchone()
@@ -194,6 +200,15 @@ class Remembered:
         self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Let all that is read be of one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("COMMIT")
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -220,14 +235,11 @@ class Remembered:
         DataFrame
             A column a feature of memory, a row an event, in the order of ``events``.
         """
-        self._connection.execute("BEGIN")  # what is read is of one moment
-        try:
+        with self._reading():
             before = self._stands()
             keys = Keys(self.recall, self._read, before.newest)
             said = keys.fold(events, x, problems)
             self._folded = before, keys
-        finally:
-            self._connection.execute("COMMIT")
         return said
 
     @property
@@ -277,12 +289,9 @@ class Remembered:
         at = self._stands()
         if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
             return False
-        self._connection.execute("BEGIN")
-        try:
+        with self._reading():
             at = self._stands()
             rows = self._connection.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
-        finally:
-            self._connection.execute("COMMIT")
         content = zlib.compress(marshal.dumps((list(vars(at).values()), rows)), 1)
         data = pickle.dumps(content, protocol=5)
         table, name = Table(self._dataset.name, "checkpoints"), self._dataset.name
