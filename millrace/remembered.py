@@ -189,7 +189,7 @@ class Remembered:
         if found:
             at, rows = marshal.loads(zlib.decompress(pickles.loads(found[1])))  # noqa: S302 - its sha256 is on record
             begun = replace(Stands(*at), tables=identity, kept=found[0].seq)
-        with self._writing():
+        with self._at_once("BEGIN IMMEDIATE"):
             self._connection.execute("DELETE FROM stands")
             self._connection.execute("DELETE FROM key")
             self._connection.executemany("INSERT INTO key VALUES (?, ?, ?, ?)", rows)
@@ -200,17 +200,9 @@ class Remembered:
         self._connection.execute("INSERT INTO stands VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(vars(at).values()))
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Let all that is read be of one moment."""
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _at_once(self, begin: str) -> Iterator[None]:
+        """One transaction: what is read in it is of one moment, and what is written is whole."""
+        self._connection.execute(begin)
         try:
             yield
         except BaseException:
@@ -235,7 +227,7 @@ class Remembered:
         DataFrame
             A column a feature of memory, a row an event, in the order of ``events``.
         """
-        with self._reading():
+        with self._at_once("BEGIN"):
             before = self._stands()
             keys = Keys(self.recall, self._read, before.newest)
             said = keys.fold(events, x, problems)
@@ -266,7 +258,7 @@ class Remembered:
         assert self._folded
         (before, keys), self._folded = self._folded, None
         clock, idle = max(before.clock, keys.clock), self.recall.memory.idle
-        with writing(f"the memory {self._path}"), self._writing():
+        with writing(f"the memory {self._path}"), self._at_once("BEGIN IMMEDIATE"):
             if self._stands() != before:
                 return
             self._connection.executemany("REPLACE INTO key VALUES (?, ?, ?, ?)", keys.rows)
@@ -289,7 +281,7 @@ class Remembered:
         at = self._stands()
         if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
             return False
-        with self._reading():
+        with self._at_once("BEGIN"):
             at = self._stands()
             rows = self._connection.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
         content = zlib.compress(marshal.dumps((list(vars(at).values()), rows)), 1)
@@ -302,7 +294,7 @@ class Remembered:
             checkpoints.advance(table, row)
         except ConflictError:  # another process wrote one
             return False
-        with self._writing():
+        with self._at_once("BEGIN IMMEDIATE"):
             if (now := self._stands()).tables == at.tables and now.definition == at.definition:
                 self._write(replace(now, kept=at.arrival))
         return True

@@ -139,13 +139,15 @@ def test_status_counts_keys_late_events_and_null_keys(after: Shop) -> None:
     assert logged(after, "count_by_country_1h")["z"] == (0.0,)
 
 
-@pytest.mark.parametrize("loss", ["gone", "torn", "behind"])
+@pytest.mark.parametrize("loss", ["gone", "torn", "damaged", "behind"])
 def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, loss: str) -> None:
     file, before = file_of_memory(after), everything(after)
     if loss == "gone":
         file.unlink()
     elif loss == "torn":
         file.write_bytes(b"SQLite format 3\0" + b"torn" * 1000)
+    elif loss == "damaged":  # beyond what is looked at when it is opened
+        file.write_bytes(file.read_bytes()[:8192] + b"\xff" * 4096)
     else:  # as a kill between the commit of features and that of memory leaves it
         with sqlite3.connect(file) as connection:
             connection.execute("DELETE FROM stands")
