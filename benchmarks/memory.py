@@ -70,7 +70,7 @@ def _month() -> tuple[float, float]:
     def ours() -> None:
         with Remembered(dataset, apart=True) as memory:
             for start in range(0, events.height, EVENTS_AT_ONCE):
-                memory.fold(events.slice(start, EVENTS_AT_ONCE), x.slice(start, EVENTS_AT_ONCE))
+                memory.fold(events.slice(start, EVENTS_AT_ONCE), x.slice(start, EVENTS_AT_ONCE), start)
                 memory.keep(start + EVENTS_AT_ONCE)
 
     def bare() -> None:
@@ -116,6 +116,6 @@ class _Cards:
         time = pl.Series(arrivals * 1_000_000).cast(UTC_MICROSECONDS)
         events = pl.DataFrame({"event_id": arrivals.astype(str), "event_time": time, "clock": time, "raw": raw.to_struct()})
         with Remembered(self.dataset) as memory:
-            memory.fold(events, raw.select("amount"))
+            memory.fold(events, raw.select("amount"), self._arrival)
             self._arrival += len(cards)
             memory.keep(self._arrival)
