@@ -108,7 +108,7 @@ def _month() -> tuple[float, float]:
     def ours() -> None:
         with Remembered(dataset, apart=True) as memory:
             for start in range(0, events.height, EVENTS_AT_ONCE):
-                memory.fold(events.slice(start, EVENTS_AT_ONCE), x.slice(start, EVENTS_AT_ONCE))
+                memory.fold(events.slice(start, EVENTS_AT_ONCE), x.slice(start, EVENTS_AT_ONCE), start)
                 memory.keep(start + EVENTS_AT_ONCE)
 
     def bare() -> None:
@@ -155,5 +155,6 @@ class _Cards:
         rows = self._payments(cards, np.zeros(len(cards), np.int64))
         raw = rows.select("card", "amount")
         with Remembered(catalog.load(self.name)) as remembered:
-            remembered.fold(rows.select("event_id", "event_time", clock="event_time", raw=raw.to_struct()), raw.select("amount"))
+            events = rows.select("event_id", "event_time", clock="event_time", raw=raw.to_struct())
+            remembered.fold(events, raw.select("amount"), at)
             remembered.keep(at)

@@ -152,23 +152,26 @@ class _Distinct(Statistic):
         return {}
 
     def go_on(self, kept: Any, run: Run) -> list[Any]:
-        period, itself, said = self.period or 0, self.itself, []
+        period, itself, said, start = self.period or 0, self.itself, [], 0
+        times, values = list(kept.values()), list(kept)  # a value that comes again is there again, and was before for nothing
         for time, mark, _, value in run:
             horizon = mark - period
-            while kept and kept[oldest := next(iter(kept))] <= horizon:
-                del kept[oldest]
+            while start < len(times) and times[start] <= horizon:
+                if kept.get(values[start]) == times[start]:
+                    del kept[values[start]]
+                start += 1
             if not itself:
                 said.append(float(len(kept)))
-            if value is not None and time > horizon and kept.get(value, time) <= time:
-                kept.pop(value, None)
-                newest = kept[next(reversed(kept))] if kept else time
+            if value is not None and time > horizon and kept.get(value, horizon) < time:
                 kept[value] = time
-                if time < newest:
-                    ordered = sorted(kept.items(), key=lambda pair: pair[1])
-                    kept.clear()
-                    kept.update(ordered)
+                at = len(times) if not times or time >= times[-1] else bisect_right(times, time, lo=start)
+                times.insert(at, time)
+                values.insert(at, value)
             if itself:
                 said.append(float(len(kept)))
+        newest = {value: at for at, value in zip(times[start:], values[start:], strict=True) if kept[value] == at}
+        kept.clear()
+        kept.update(newest)
         return said
 
 

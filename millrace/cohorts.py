@@ -22,21 +22,27 @@ from millrace.tables import Table, at_arrivals
 from millrace.waiting import WaitingRoom
 
 MOST = 10_000
-"""So many matured events, and so many open ones, are looked at; where they are more, every second, third …"""
+"""So many matured events, and so many open ones, are looked at, where they are more."""
+STRETCH = 1_000
+"""These are stretches of so many, one after the other; of all stretches every second, third …, so that few files are read."""
 _WINDOWS = 4
 """Matured events are looked at over so many windows: what was known before a cohort is a window older than it."""
 
 
+# Of those that are looked at the answer: the first label, or the first that is contrary to the default that was learned.
 _OPEN = """
 SELECT arrival, time, CASE labelled WHEN 0 THEN NULL ELSE (
-    SELECT value FROM label WHERE event_id = e.event_id AND event = e.arrival AND label.time >= e.time ORDER BY arrival LIMIT 1
-) END FROM event e WHERE {} AND arrival % ? = 0 ORDER BY arrival
+    SELECT value FROM label WHERE event_id = e.event_id AND event = e.arrival AND label.time >= e.time
+    ORDER BY value IS ?, arrival LIMIT 1
+) END FROM (
+    SELECT *, (row_number() OVER (ORDER BY arrival) - 1) / ? AS stretch FROM event WHERE {}
+) e WHERE stretch % ? = 0 ORDER BY arrival
 """
 
 
 @dataclass(frozen=True)
 class Events:
-    """Events, in order of arrival; each stands for ``each`` of its kind.
+    """Events, stretch by stretch; each stands for ``each`` of its kind (nearly, where the last stretch is cut short).
 
     Columns of ``frame``: ``arrival``, ``event_time``, ``label`` (null while there is none) and ``known``, the data's clock when
     they were matured (of open ones null).
@@ -65,7 +71,7 @@ class Said:
 
 
 def matured(dataset: Dataset) -> Events:
-    """Return the last matured events: 10,000, or as many of the last four windows."""
+    """Return the last matured events: 10,000, or as many of the last four windows, in stretches."""
     outcomes = Table(dataset.name, "outcomes")
     last = outcomes.cursor("number")
     newest = outcomes.read("clock", where=pl.col("number") == last)["clock"]
@@ -74,9 +80,10 @@ def matured(dataset: Dataset) -> Events:
         since = newest[0] - _WINDOWS * dataset.labels.window
         reach = max(reach, outcomes.read("number", where=pl.col("clock") >= since).height)
     each = -(-reach // MOST)
-    wanted = (pl.col("number") > last - reach) & (pl.col("number") % each == 0)
+    place = pl.col("number") - (last - reach + 1)
+    wanted = (place >= 0) & (place // STRETCH % each == 0)
     columns = (pl.col("event_arrival").alias("arrival"), "event_time", "label", pl.col("clock").alias("known"))
-    return Events(outcomes.read(*columns, where=wanted).sort("arrival"), each)
+    return Events(outcomes.read(*columns, where=wanted), each)
 
 
 def open_events(dataset: Dataset, room: WaitingRoom, clock: datetime | None) -> Events:
@@ -88,7 +95,8 @@ def open_events(dataset: Dataset, room: WaitingRoom, clock: datetime | None) -> 
     events = room.select(f"SELECT count(*) FROM event WHERE {which}", since, columns={"events": pl.Int64}).item()
     each = max(1, -(-events // MOST))
     columns = {"arrival": pl.Int64, "event_time": schema["event_time"], "value": pl.String}
-    rows = room.select(_OPEN.format(which), since, each, columns=columns)
+    learned = str(dataset.labels.default).lower() if dataset.labels.policy == "provisional" else None
+    rows = room.select(_OPEN.format(which), learned, STRETCH, since, each, columns=columns)
     label = pl.col("value") == "true" if schema["label"] == pl.Boolean else pl.col("value").cast(schema["label"])
     known = pl.lit(None, dtype=schema["event_time"]).alias("known")
     return Events(rows.select("arrival", "event_time", label.alias("label"), known), each)
@@ -97,7 +105,8 @@ def open_events(dataset: Dataset, room: WaitingRoom, clock: datetime | None) -> 
 def said(dataset: Dataset, events: Events) -> Iterator[tuple[str, Said]]:
     """Yield what each model had said of these events, by its name; events of which it had said nothing in time are left out."""
     fair = ~pl.col("answered") & pl.col("origin").is_in(["live", "backfill"])
-    where = at_arrivals(events.frame["arrival"]) & fair
+    stretches = [events.frame["arrival"].slice(at, STRETCH) for at in range(0, max(events.frame.height, 1), STRETCH)]
+    where = pl.any_horizontal(map(at_arrivals, stretches)) & fair
     rows = Table(dataset.name, "predictions").read("arrival", "model", *task.columns(dataset), where=where)
     rows = rows.unique(["arrival", "model"], keep="last", maintain_order=True)
     rows = rows.join(events.frame, on="arrival", how="inner", maintain_order="left")

@@ -21,7 +21,7 @@ from millrace.errors import DatasetError
 from millrace.waiting import WaitingRoom
 
 RECENT = 50_000
-"""So many of the last answers, and of the last events, are measured."""
+"""So many of the last answers, and of the last events whose windows have closed, are measured."""
 ENOUGH = 100
 """With fewer answers nothing is said of a class."""
 _APART = 0.1
@@ -33,9 +33,10 @@ _FAIR = 0.9
 
 _ANSWERS = """
 SELECT l.event, l.value, l.time - e.time FROM label l CROSS JOIN event e ON e.arrival = l.event
-WHERE l.time >= e.time ORDER BY l.arrival DESC LIMIT ?
+WHERE l.time >= e.time AND e.time < ? ORDER BY l.arrival DESC LIMIT ?
 """
-_CLOSED = "SELECT labelled FROM (SELECT labelled, time FROM event ORDER BY arrival DESC LIMIT ?) WHERE time < ?"
+_CLOSED = "SELECT labelled FROM event WHERE time < ? ORDER BY {} DESC LIMIT ?"
+_FOR_EVER = 2**62
 _Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -88,8 +89,9 @@ def measure(dataset: Dataset, stored: bool = False) -> Delays:
     """Measure the delay of the last answers by class, and judge whether they can be learned as they arrive.
 
     A delay is the label's time after its event's. Measured are the first labels of events among the last 50,000 labels that
-    arrived, late ones too. With a ``default``, an event that stays without a label is an answer of this class at the close
-    of its window, in what is judged.
+    arrived, late ones too, of events whose windows have closed (for while they are open only the quick ones are there); until
+    100 of these are, of all. How many events are never answered is measured on the last 50,000 that have closed. With a
+    ``default``, an event that stays without a label is an answer of this class at the close of its window, in what is judged.
 
     Delays **differ** when the distance of Kolmogorov and Smirnov between a class and the others, 100 answers each at least, is
     above 0.1, and above what chance gives once in a thousand.
@@ -163,14 +165,22 @@ def _arrived(dataset: Dataset) -> tuple[pl.DataFrame, float | None, str]:
     if not tables.created(dataset.name):
         return pl.DataFrame(), None, "nothing"
     with WaitingRoom(dataset.name) as room:
-        found = room.select(_ANSWERS, RECENT, columns={"event": pl.Int64, "value": pl.String, "delay": pl.Int64})
-        found = found.unique("event", keep="last", maintain_order=True)  # they come newest first
         clock, window = room.clock(), dataset.labels.window
+        found = _answers(room, clock - window // MICROSECOND) if clock is not None and window else pl.DataFrame()
+        if found.height < ENOUGH:
+            found = _answers(room, _FOR_EVER)
         if clock is None or (window is None and not found.height):
             return found, None, "arrived"
         open_for = window // MICROSECOND if window else int(found["delay"].quantile(0.99) or 0)
-        events = room.select(_CLOSED, RECENT, clock - open_for, columns={"labelled": pl.Int64})["labelled"]
+        last = _CLOSED.format("time" if window else "arrival")  # times are indexed where windows close
+        events = room.select(last, clock - open_for, RECENT, columns={"labelled": pl.Int64})["labelled"]
         return found, None if events.is_empty() else 1 - int(events.sum()) / events.len(), "arrived"
+
+
+def _answers(room: WaitingRoom, before: int) -> pl.DataFrame:
+    """Return the first labels of events before a moment, among the last labels; newest first."""
+    found = room.select(_ANSWERS, before, RECENT, columns={"event": pl.Int64, "value": pl.String, "delay": pl.Int64})
+    return found.unique("event", keep="last", maintain_order=True)
 
 
 def _of_history(dataset: Dataset) -> tuple[pl.DataFrame, float | None, str]:

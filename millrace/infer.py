@@ -148,7 +148,7 @@ def _log_features(dataset: Dataset, report: InferReport, progress: Progress | No
     with Remembered(dataset) if dataset.remembers else nullcontext() as memory:
         if memory:
             report.refolded += memory.follow(progress)
-            x = x.hstack(memory.fold(new, x, report.problems))
+            x = x.hstack(memory.fold(new, x, cursor, report.problems))
         definition = pl.lit(memory.recall.fingerprint if memory else None, dtype=pl.String).alias("memory")
         logged = features.in_order(x, list(table.fields("x"))).to_struct("x")
         table.append(kept.with_columns(definition, logged), {"infer": upto})

@@ -7,6 +7,7 @@ read, all of a stretch at once.
 from __future__ import annotations
 
 import marshal
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -146,8 +147,11 @@ class Keys:
 def _loaded(statistics: Sequence[Statistic], data: bytes) -> tuple[int | None, list[Any]]:
     if not data:
         return None, [one.fresh() for one in statistics]
-    mark, stored = marshal.loads(data)  # noqa: S302 - numbers and lists, written by ourselves
-    return mark, [one.loaded(was) for one, was in zip(statistics, stored, strict=True)]
+    try:
+        mark, stored = marshal.loads(data)  # noqa: S302 - numbers and lists, written by ourselves
+        return mark, [one.loaded(was) for one, was in zip(statistics, stored, strict=True)]
+    except (ValueError, EOFError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"what is known of a key is damaged: {error}") from error
 
 
 class Values:

@@ -20,7 +20,7 @@ import polars as pl
 
 from millrace import catalog, landing, memory, orphans, retention, tables
 from millrace.clock import now
-from millrace.errors import MillraceError, RegistryError
+from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.remembered import Remembered
 from millrace.retention import RetentionReport
 from millrace.tables import Table
@@ -133,7 +133,7 @@ def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> 
         for table in tables.NAMES:
             report.tables.append(_look(name, table) if dry_run else _maintain_table(name, table))
         if dataset.remembers and not dry_run:
-            with Remembered(dataset) as remembered:
+            with contextlib.suppress(ConflictError), Remembered(dataset) as remembered:  # damaged: the next tick makes it again
                 remembered.checkpoint(worth=_WORTH_REMEMBERING)
         try:
             report.versions = retention.apply(dataset, dry_run)

@@ -13,6 +13,7 @@ import polars as pl
 
 from millrace import bits, features, recall, tables
 from millrace.dataset import Dataset
+from millrace.errors import ConflictError
 from millrace.evidence import Proof
 from millrace.explanation import Explanation, MemoryRow
 from millrace.keys import Values
@@ -37,7 +38,7 @@ def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, pl.DataFrame, pl.D
             last = min(after + EVENTS_AT_ONCE, upto)
             new = events.read(where=pl.col("arrival").is_between(after + 1, last))
             x = features.of_events(dataset, new, [])
-            said = memory.fold(new, x)
+            said = memory.fold(new, x, after)
             memory.keep(last)
             yield last, new, said
 
@@ -114,7 +115,7 @@ def _of_one(dataset: Dataset, arrival: int, progress: Progress | None) -> tuple[
             shares = pl.repeat(bool(memory.wholes), new.height, eager=True)
             for names, key in wanted.items():
                 shares = shares | pl.Series([one == key for one in values.keys(names)], dtype=pl.Boolean)
-            said = together.fold(new.filter(shares), x.filter(shares))
+            said = together.fold(new.filter(shares), x.filter(shares), after)
             together.keep(last)
             count += said.height
             if progress:
@@ -124,7 +125,11 @@ def _of_one(dataset: Dataset, arrival: int, progress: Progress | None) -> tuple[
 
 def rebuild(dataset: Dataset, progress: Progress | None) -> int:
     """Build memory again from the first event, with a checkpoint at its end; return of how many events."""
-    with Remembered(dataset) as memory:
-        count = memory.follow(progress, anew=True)
-        memory.checkpoint(worth=0)
-    return count
+    while True:
+        try:
+            with Remembered(dataset) as memory:
+                count = memory.follow(progress, anew=True)
+                memory.checkpoint(worth=0)
+            return count
+        except ConflictError:
+            continue  # its file was damaged, and is gone

@@ -114,6 +114,7 @@ class Remembered:
         self._dataset = dataset
         self._path = None if apart else path(dataset.name)
         self.recall = recall.of(dataset)
+        self._of = "", ""
         self._folded: tuple[Stands, Keys] | None = None
 
     def __enter__(self) -> Remembered:
@@ -131,7 +132,7 @@ class Remembered:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        if self._path and isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             self._remove()
             raise ConflictError(f"{self._path} is damaged ({error}) and was removed; run it again: it is made again") from error
 
@@ -163,20 +164,27 @@ class Remembered:
         anew
             Begin with nothing, whatever is known.
         """
-        table, events, count = Table(self._dataset.name, "features"), Table(self._dataset.name, "events"), 0
-        upto, at = table.cursor("infer"), self._stands()
-        if anew or not self._follows(at, table):
-            models.register(self._dataset, NAME, self.recall.fingerprint, [], accept=True)
-            self._begin(table.identity, 0 if anew else upto)
-        while (after := self._stands().arrival) < upto:
-            last = min(after + EVENTS_AT_ONCE, upto)
-            new = events.read(where=pl.col("arrival").is_between(after + 1, last))
-            self.fold(new, features.of_events(self._dataset, new, []))
+        count = 0
+        while True:
+            at, table = self._stands(), Table(self._dataset.name, "features")  # opened second: memory is never ahead of it
+            upto, self._of = table.cursor("infer"), (table.identity, self.recall.fingerprint)
+            if anew or not self._follows(at, table):
+                models.register(self._dataset, NAME, self.recall.fingerprint, [], accept=True)
+                self._begin(table.identity, 0 if anew else upto)
+                anew = False
+                continue
+            if at.arrival >= upto:
+                return count
+            last = min(at.arrival + EVENTS_AT_ONCE, upto)
+            new = Table(self._dataset.name, "events").read(where=pl.col("arrival").is_between(at.arrival + 1, last))
+            try:
+                self.fold(new, features.of_events(self._dataset, new, []), at.arrival)
+            except ConflictError:
+                continue  # another process is ahead, or has begun anew
             self.keep(last)
             count += new.height
             if progress:
                 progress(NAME, last, upto)
-        return count
 
     def _follows(self, at: Stands, table: Table) -> bool:
         """Tell whether it is of this table, by the present definition."""
@@ -206,19 +214,22 @@ class Remembered:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
-    def fold(self, events: pl.DataFrame, x: pl.DataFrame, problems: list[str] | None = None) -> pl.DataFrame:
+    def fold(self, events: pl.DataFrame, x: pl.DataFrame, after: int, problems: list[str] | None = None) -> pl.DataFrame:
         """Say of the next events what is remembered, and remember them; nothing is stored before :meth:`keep`.
 
         Parameters
         ----------
         events
-            All after where it stands up to some arrival, in order: ``event_id``, ``event_time``, ``clock``, ``raw``.
+            All after an arrival up to some other, in order: ``event_id``, ``event_time``, ``clock``, ``raw``.
         x
             Their features.
+        after
+            That arrival: memory must stand there, of the table that it followed.
         problems
             Is told of events that a transformer of River could not take.
 
@@ -226,9 +237,16 @@ class Remembered:
         -------
         DataFrame
             A column a feature of memory, a row an event, in the order of ``events``.
+
+        Raises
+        ------
+        ConflictError
+            When it stands elsewhere, for another process has remembered more, or has begun anew. Nothing was said.
         """
         with self._at_once("BEGIN"):
             before = self._stands()
+            if (before.tables, before.definition, before.arrival) != (*self._of, after):
+                raise ConflictError(f"another process changed {self._path}: it stands at {before.arrival}, not at {after}")
             keys = Keys(self.recall, self._read, before.newest)
             said = keys.fold(events, x, problems)
             self._folded = before, keys
@@ -268,21 +286,25 @@ class Remembered:
 
     def _swept(self, at: Stands, horizon: int, count: int) -> tuple[int, bytes, int]:
         """Remove the idle ones among the next few keys, in their order and round again; return up to where, and how many."""
+        if not count:  # only labels came
+            return at.part, at.key, 0
         rows = self._connection.execute(_NEXT, (at.part, at.key, count)).fetchall()
         idle = [(part, key) for part, key, seen in rows if seen < horizon]
         self._connection.executemany("DELETE FROM key WHERE part = ? AND key = ?", idle)
-        return (*rows[-1][:2], len(idle)) if len(rows) == count and rows else (-1, b"", len(idle))
+        return (*rows[-1][:2], len(idle)) if len(rows) == count else (-1, b"", len(idle))
 
     def checkpoint(self, worth: int = WORTH_KEEPING) -> bool:
         """Write a checkpoint beside the tables, if it is worth it; tell whether it was written.
 
-        It is after ``worth`` arrivals, and as many as there are keys: so the cost of an event does not grow with them.
+        It is after ``worth`` arrivals, and as many as there are keys of a part (each event has one of each): so the cost of an
+        event does not grow with them. With 0 it always is.
         """
-        at = self._stands()
-        if at.arrival - at.kept < max(worth, at.keys) or not self._follows(at, Table(self._dataset.name, "features")):
-            return False
+        parts = len(self.recall.groups) + len(self.recall.wholes)
         with self._at_once("BEGIN"):
             at = self._stands()
+            due = not worth or at.arrival - at.kept >= max(worth, at.keys // parts)
+            if not due or not self._follows(at, Table(self._dataset.name, "features")):
+                return False
             rows = self._connection.execute("SELECT part, key, seen, state FROM key ORDER BY part, key").fetchall()
         content = zlib.compress(marshal.dumps((list(vars(at).values()), rows)), 1)
         data = pickle.dumps(content, protocol=5)

@@ -305,7 +305,7 @@ class WaitingRoom:
         """Count the labels whose event has not arrived and may."""
         return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self._horizon)
 
-    def select(self, question: str, *values: int, columns: Mapping[str, Any]) -> pl.DataFrame:
+    def select(self, question: str, *values: int | str | None, columns: Mapping[str, Any]) -> pl.DataFrame:
         """Ask a question in SQL, which changes nothing; the columns are as named, and the rows in its order."""
         return pl.DataFrame(self._connection.execute(question, values).fetchall(), schema=columns, orient="row")
 

@@ -72,7 +72,7 @@ def recompute(name: str, progress: Progress | None = None) -> WhatIfReport:
             stored = events.read("arrival", "event_id", "event_time", "clock", "raw", where=here)
             x = features.of_events(dataset, stored, report.problems)
             if memory:
-                x = x.hstack(memory.fold(stored, x, report.problems))
+                x = x.hstack(memory.fold(stored, x, after, report.problems))
                 memory.keep(upto)
             _compare(report, x, logged.read("x", where=here)["x"].struct.unnest())
             rows = stored.drop("clock", "raw").with_columns(x.to_struct("x"))

@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 import pytest
 
-from millrace import catalog, ingest
+from millrace import catalog, delays, ingest
 from millrace.clock import write_moment
 from millrace.delays import Delays, measure
 from millrace.errors import DatasetError
@@ -74,11 +74,31 @@ def test_the_delay_of_each_class_is_that_of_first_labels_late_ones_too(shop: Sho
 
 
 def test_answers_whose_delay_says_nothing_are_safe(shop: Shop) -> None:
-    stream(shop, lambda back, draw: draw.exponential(4.0))
+    stream(shop, lambda back, draw: draw.exponential(4.0), days=7)
     found = measured(shop)
     assert (found.differ, found.unsafe) == (False, None)
-    assert min(one.answers for one in found.classes) > 50
-    assert found.distance is None or found.distance < 0.2
+    assert [one.of for one in found.classes if one.answers >= delays.ENOUGH] == ["False", "True"]
+    assert found.distance is not None and 0 < found.distance < 0.2
+
+
+def test_while_windows_are_open_only_quick_answers_are_there_and_they_are_not_measured(shop: Shop) -> None:
+    stream(shop, lambda back, draw: 1.0 if back else 20.0, days=3)
+    found = measured(shop)
+    closed = shop.table("events").filter(pl.col("event_time") < shop.table("events")["clock"].max() - timedelta(days=1))
+    expected = closed.join(shop.table("labels"), on="event_id")["label"].value_counts().sort("label").rows()
+    assert [(one.of == "True", one.answers) for one in found.classes] == expected
+    assert sum(count for _, count in expected) == found.answers >= delays.ENOUGH
+
+
+def test_where_a_window_holds_more_events_than_are_measured_its_silence_is_still_heard(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream(shop, lambda back, draw: draw.exponential(3.0) if back else None, days=7)
+    monkeypatch.setattr(delays, "RECENT", 90)  # a window has 96
+    monkeypatch.setattr(delays, "ENOUGH", 50)
+    found = measured(shop)
+    assert found.unanswered is not None and 0.6 < found.unanswered < 0.9
+    assert found.unsafe == "no label ever said False: it is told by silence alone"
 
 
 def test_a_class_that_answers_a_window_later_is_unsafe(shop: Shop) -> None:

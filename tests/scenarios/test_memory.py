@@ -140,7 +140,7 @@ def test_status_counts_keys_late_events_and_null_keys(after: Shop) -> None:
     assert logged(after, "count_by_country_1h")["z"] == (0.0,)
 
 
-@pytest.mark.parametrize("loss", ["gone", "torn", "damaged", "behind"])
+@pytest.mark.parametrize("loss", ["gone", "torn", "damaged", "cut", "behind"])
 def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, loss: str) -> None:
     file, before = file_of_memory(after), everything(after)
     if loss == "gone":
@@ -149,6 +149,10 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
         file.write_bytes(b"SQLite format 3\0" + b"torn" * 1000)
     elif loss == "damaged":  # beyond what is looked at when it is opened
         file.write_bytes(file.read_bytes()[:8192] + b"\xff" * 4096)
+    elif loss == "cut":  # what SQLite cannot notice
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE key SET state = substr(state, 1, 12)")
+        connection.close()
     else:  # as a kill between the commit of features and that of memory leaves it
         with sqlite3.connect(file) as connection:
             connection.execute("DELETE FROM stands")
@@ -162,6 +166,41 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
     assert report.refolded == 7
     assert logged(after, "count_by_country_1h", "total_amount_by_country")["h"] == (1, 70)
     assert everything(after)[0][:7] == before[0]
+
+
+def test_replay_and_maintenance_are_not_held_up_by_a_damaged_file(after: Shop) -> None:
+    file, before = file_of_memory(after), everything(after)
+    for part in file.parent.glob("memory.db-*"):
+        part.unlink()
+    damaged = file.read_bytes()[:8192] + b"\xff" * 4096
+    file.write_bytes(damaged)
+    report = replay("shop")
+    assert isinstance(report, ReplayReport)
+    assert (report.remembered, report.problems) == (7, [])
+    assert everything(after) == before
+    for part in file.parent.glob("memory.db-*"):
+        part.unlink()
+    file.write_bytes(damaged)
+    with Remembered(catalog.load("shop")) as memory, pytest.raises(sqlite3.DatabaseError):
+        memory.checkpoint(worth=0)
+    assert maintain("shop").problems == []
+    after.arrive("event  h  14:00  amount=5 country=FR")
+    after.tick()
+    assert everything(after)[0][:7] == before[0]
+    assert verify("shop").problems == []
+
+
+def test_a_checkpoint_is_written_however_many_keys_an_event_has(after: Shop) -> None:
+    by = [m for m in ('"amount"', '"amount", "country"', '"country", "amount"')]
+    redeclare(after, _MEMORY, f"[{', '.join(f'm.count().by({names})' for names in by)}]")
+    after.arrive("event  h  14:00  amount=5 country=FR")
+    after.tick()
+    with Remembered(catalog.load("shop")) as memory:
+        assert memory.checkpoint(worth=5), "9 arrivals, and 8 keys of each of three kinds"
+        assert not memory.checkpoint(worth=5)
+    replay("shop")
+    kept = after.table("checkpoints").filter(model="memory")
+    assert kept["seq"].to_list() == [9, 9]
 
 
 def test_a_changed_definition_is_refolded_before_it_is_used(after: Shop) -> None:
@@ -270,6 +309,31 @@ def test_a_key_that_was_idle_is_let_go(shop: Shop) -> None:
     assert memory["keys"] == 1
 
 
+def test_idle_keys_are_removed_though_only_labels_come_between_the_events(place: Path) -> None:
+    shop = Shop(place)
+    declare(shop, 'm.Memory([m.count().by("amount")], idle="2h")')
+    dataset = catalog.load("shop")
+
+    def some(amounts: list[float], hour: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+        raw = pl.DataFrame({"amount": amounts, "country": ["DE"] * len(amounts)}, schema=dataset.event.dtypes)
+        times = pl.Series([hour * 3_600_000_000] * len(amounts), dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+        ids = pl.Series([str(amount) for amount in amounts], dtype=pl.String)
+        return pl.DataFrame({"event_id": ids, "event_time": times, "clock": times, "raw": raw.to_struct()}), raw
+
+    with Remembered(dataset, apart=True) as memory:
+        memory.fold(*some([float(amount) for amount in range(20)], 0), 0)
+        memory.keep(20)
+        for at in range(20, 44, 2):
+            memory.fold(*some([7.0], at), at)
+            memory.keep(at + 1)
+            memory.fold(*some([], at), at + 1)
+            memory.keep(at + 2)
+        memory.fold(*some([7.0], 50), 44)
+        memory.keep(45)
+        known = memory._connection.execute("SELECT count(*) FROM key").fetchone()[0]
+    assert known == 1
+
+
 _RIVER = """
 from river import feature_extraction, stats, utils
 
@@ -336,8 +400,8 @@ def test_no_cut_shows(place: Path, rows: list[tuple[int, str | None, float | Non
         ends, found = [*sorted(cut for cut in cuts if cut < len(rows)), len(rows)], []
         with Remembered(dataset, apart=True) as memory:
             for start, end in zip([0, *ends], ends, strict=False):
-                memory.fold(events[start:end], raw[start:end])  # and killed before it was kept
-                found.append(memory.fold(events[start:end], raw[start:end]))
+                memory.fold(events[start:end], raw[start:end], start)  # and killed before it was kept
+                found.append(memory.fold(events[start:end], raw[start:end], start))
                 memory.keep(end)
         return pl.concat(found)
 
@@ -387,6 +451,61 @@ def test_two_processes_beside_each_other_remember_once(shop: Shop, monkeypatch: 
     shop.arrive("\n".join(lines[4:]))
     shop.tick()
     assert logged(shop, "count_by_country") == {"a": (0,), "b": (1,), "c": (0,), "d": (2,), "e": (3,), "f": (4,), "g": (1,)}
+
+
+@pytest.mark.parametrize("other", [_MEMORY, '[m.total("amount").by("country").last("2h").alias("mean_amount_by_country_1h")]'])
+def test_what_another_process_begins_anew_misleads_nobody(after: Shop, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """A replay, or a tick by another definition, is killed right after it emptied the file, between this one's two looks at it."""
+    follow, inside = Remembered.follow, list[int]()
+
+    def killed(memory: Remembered, upto: int) -> None:
+        raise KeyboardInterrupt
+
+    def competed(memory: Remembered, *arguments: Any) -> int:
+        count = follow(memory, *arguments)
+        if not inside:
+            inside.append(1)
+            redeclare(after, _MEMORY, other)
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), Remembered(catalog.load("shop")) as rival:
+                patch.setattr(Remembered, "keep", killed)
+                follow(rival, anew=True)
+            redeclare(after, other, _MEMORY)
+        return count
+
+    after.arrive("event  h  13:40  amount=5 country=DE")
+    with monkeypatch.context() as patch:
+        patch.setattr(Remembered, "follow", competed)
+        after.tick()
+    assert inside
+    assert logged(after, "count_by_country_1h", "total_amount_by_country", "mean_amount_by_country_1h")["h"] == (1, 210, 40)
+    after.arrive("event  i  13:45  amount=5 country=DE")
+    after.tick()
+    assert logged(after, "count_by_country_1h", "total_amount_by_country")["i"] == (2, 215)
+    assert verify("shop").problems == []
+
+
+def test_a_process_that_is_behind_does_not_empty_the_file_of_one_that_is_ahead(after: Shop) -> None:
+    """It looks at the table, another process goes on, and then it looks at the file."""
+    known = Remembered._stands
+
+    def competed(memory: Remembered) -> Any:
+        if not inside:
+            inside.append(1)
+            after.arrive("event  h  13:40  amount=5 country=DE")
+            infer_all()
+        return known(memory)
+
+    def infer_all() -> None:
+        ingest("shop")
+        infer("shop")
+
+    inside = list[int]()
+    with Remembered(catalog.load("shop")) as memory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Remembered, "_stands", competed)
+        assert memory.follow() == 0
+    with sqlite3.connect(file_of_memory(after)) as connection:
+        assert connection.execute("SELECT arrival FROM stands").fetchone() == (9,)
+    connection.close()
 
 
 @pytest.mark.parametrize(

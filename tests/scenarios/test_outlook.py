@@ -10,6 +10,7 @@ import pytest
 
 from millrace import catalog, cohorts, screen
 from millrace.outlook import Outlook, outlook
+from millrace.waiting import WaitingRoom
 from tests.scenarios.test_delays import LABELS, stream
 from tests.shop import Shop
 
@@ -56,8 +57,44 @@ def test_of_many_open_events_some_stand_for_the_others(shop: Shop, monkeypatch: 
     shop.tick()
     assert of_logistic(shop).waiting == 12
     monkeypatch.setattr(cohorts, "MOST", 5)
+    monkeypatch.setattr(cohorts, "STRETCH", 1)
     found = of_logistic(shop)
     assert found.estimate is not None and (found.waiting, found.estimate.events) == (12, 4)
+
+
+def test_of_many_events_whole_stretches_are_looked_at_so_that_other_files_are_not_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tick in range(4):
+        shop.arrive("\n".join(f"event  o{2 * tick + i}  10:00" for i in range(2)))
+        shop.tick()
+    monkeypatch.setattr(cohorts, "MOST", 4)
+    monkeypatch.setattr(cohorts, "STRETCH", 2)
+    clock = shop.status().clock
+    looked_at = shop.table("predictions").filter(pl.col("event_id").is_in(["o0", "o1", "o4", "o5"]))["arrival"]
+    for file in (shop.place / "root" / "shop" / "predictions").glob("*.parquet"):
+        arrivals = pl.read_parquet(file, columns=["arrival"])["arrival"]
+        if arrivals.len() and not arrivals.is_in(looked_at.implode()).any():
+            file.unlink()
+    found = outlook(catalog.load(shop.name), clock, {"logistic": (0, None)})["logistic"]
+    assert found.estimate is not None and (found.waiting, found.estimate.events) == (8, 4)
+
+
+def test_provisionally_the_answer_so_far_is_the_first_that_is_contrary(shop: Shop) -> None:
+    shop.change(LABELS, 'labels=Labels(window="1d", default=False, learn="provisional")')
+    shop.arrive("""
+        event  a  10:00
+        event  b  10:00
+        event  c  10:00
+        label  a  11:00  false
+        label  a  12:00  true
+        label  a  12:30  false
+        label  b  13:00  false
+    """)
+    shop.tick()
+    with WaitingRoom(shop.name) as room:
+        found = cohorts.open_events(catalog.load(shop.name), room, shop.status().clock)
+    assert found.frame["label"].to_list() == [True, False, None]
 
 
 def test_while_labels_wait_status_shows_an_estimate_with_its_error(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
