@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, history, interventions, parallel, tables
+from millrace import answers, bits, catalog, history, interventions, parallel, tables
 from millrace.clock import MICROSECOND, write_duration
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
@@ -116,6 +116,7 @@ def backfill(
     if paused := interventions.pausing(name):
         raise UsageError(f"{name} is {paused}; a backfill learns: first run: millrace pause {name} --off --reason …")
     if tables.created(name):
+        answers.check(dataset)
         for _, last in history.unpredicted(name):
             _begun(dataset, last, cadence)
     report = BackfillReport(name, cadence or dataset.cadence, history.bring_in(name, events, labels, docs))

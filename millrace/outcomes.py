@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from millrace import answers, catalog
+from millrace.closings import closings
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
 from millrace.tables import Table
@@ -47,7 +48,7 @@ def mature(name: str) -> OutcomesReport:
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, or its file is broken.
+        When there is no such dataset, its file is broken, or its ``labels`` are others than those by which the log began.
     """
     dataset = catalog.load(name)
     report = OutcomesReport(name)
@@ -57,6 +58,7 @@ def mature(name: str) -> OutcomesReport:
         report.number = table.cursor("number")
         if cursor >= joined:
             return report
+        answers.register(dataset)
         with _index(dataset, table) as room:
             for upto, seq, found in _matured(dataset, room, log, cursor, joined, table.cursor("seq"), report.number):
                 number = report.number + found.height
@@ -124,4 +126,4 @@ def _matured(
 
 def _closed(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> pl.DataFrame:
     """Return the events with an answer, or the default, whose windows close after one arrival up to another, in order."""
-    return answers.with_labels(dataset, answers.settled(dataset, room.closings(after, upto))).rename({"place": "arrival"})
+    return answers.with_labels(dataset, answers.settled(dataset, closings(room, after, upto))).rename({"place": "arrival"})

@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from millrace import (
+    answers,
     bits,
     catalog,
     checkpoints,
@@ -116,6 +117,7 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
 def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the log again from events, labels and features, in order of arrival."""
     log, seq = Table(dataset.name, "examples"), 0
+    answers.check(dataset)
     room.follow()
     joined, proof.recorded = log.cursor("join"), log.cursor("seq")
     for upto, again in join.again(dataset, room, joined):
@@ -124,7 +126,7 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
         difference = bits.difference(recorded, again.select(recorded.columns), "seq")
         if difference:
             row, by_rule = difference.row, difference.field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
-            changed = "labels.window or id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
+            changed = "id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
             unless = f" (or {changed} was changed in {dataset.path})" if changed else ""
             proof.problem = f"seq {row['seq']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}{unless}"
             return
@@ -135,6 +137,7 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
 def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the outcomes again from events, labels and the log, in order of arrival."""
     table, number = Table(dataset.name, "outcomes"), 0
+    answers.check(dataset)
     room.follow()
     matured, proof.recorded = table.cursor("mature"), table.cursor("number")
     for upto, again in outcomes.again(dataset, room, matured):
@@ -143,7 +146,7 @@ def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress)
         difference = bits.difference(recorded, again.select(recorded.columns), "number")
         if difference:
             row = difference.row
-            unless = f"or labels or id_horizon was changed in {dataset.path}"
+            unless = f"or id_horizon was changed in {dataset.path}"
             proof.problem = (
                 f"number {row['number']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)} ({unless})"
             )
