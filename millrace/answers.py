@@ -152,9 +152,10 @@ def _is_recorded(dataset: Dataset, table: Table) -> bool:
     if found != recorded:
         name = dataset.name
         raise DatasetError(
-            f"{dataset.path}: labels: the log of {name} began with {recorded}, and now the file says {found}: events that are "
-            f"settled would be learned and scored once more. Put the old labels= back; or begin another log by the new ones: give "
-            f"the file another name, such as {name}2.py, and bring the past in there: millrace replay {name}2 --events … --labels …"
+            f"{dataset.path}: labels: the log of {name} began with {recorded}, and now the file says {found}: events that "
+            "are settled would be learned and scored once more. Put the old labels= back; or begin another log by the new ones: "
+            f"give the file another name, such as {name}2.py, and bring the past in there: "
+            f"millrace replay {name}2 --events … --labels …"
         )
     if there:
         _CHECKED.add(key)

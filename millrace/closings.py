@@ -28,7 +28,7 @@ _CLOCKS = """
 SELECT arrival, clock FROM event WHERE arrival > ?1 AND arrival <= ?2
 UNION ALL SELECT arrival, clock FROM label WHERE arrival > ?1 AND arrival <= ?2 ORDER BY 1
 """
-_HELD = "SELECT count(*) AS events FROM event WHERE labelled = 1 AND time >= ?"
+_OPEN = "SELECT count(*) FROM event WHERE labelled = ? AND time >= ? AND clock >= ?"
 
 
 def closings(room: WaitingRoom, after: int, upto: int) -> pl.DataFrame:
@@ -61,8 +61,19 @@ def closings(room: WaitingRoom, after: int, upto: int) -> pl.DataFrame:
     return found.with_columns(place=place, clock=pl.Series(clock, dtype=pl.Int64).cast(UTC_MICROSECONDS))
 
 
+def unanswered(room: WaitingRoom, clock: datetime | None) -> int:
+    """Count the events without a label whose window, or else the horizon, is open at this moment of the data's clock."""
+    return _count_open(room, clock, labelled=False)
+
+
 def held(room: WaitingRoom, clock: datetime | None) -> int:
     """Count the events with a label whose window is open at this moment of the data's clock."""
-    if clock is None or room.window is None:
+    return 0 if room.window is None else _count_open(room, clock, labelled=True)
+
+
+def _count_open(room: WaitingRoom, clock: datetime | None, *, labelled: bool) -> int:
+    if clock is None:
         return 0
-    return int(room.select(_HELD, microseconds(clock) - room.window, columns={"events": pl.Int64}).item())
+    moment = microseconds(clock)
+    since = BEGINNING if room.window is None else moment - room.window
+    return int(room.select(_OPEN, labelled, since, moment - room.horizon, columns={"events": pl.Int64}).item())

@@ -324,7 +324,9 @@ class Dataset:
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
                 raise DatasetError(f"model {name!r}: a name is of lowercase letters, digits, - and _, and begins with a letter")
             if name in (PRIOR, NAME, LABELS, "champion", "latest") or re.fullmatch(r"v\d+", name):
-                raise DatasetError(f"model {name!r}: the name is taken (prior, memory, labels, champion, latest, v1 …); choose another")
+                raise DatasetError(
+                    f"model {name!r}: the name is taken (prior, memory, labels, champion, latest, v1 …); choose another"
+                )
             if not callable(build) or not inspect.isfunction(build) or build.__name__ == "<lambda>":
                 raise DatasetError(f"model {name!r}: {build!r} is not a function of this file that builds a fresh model")
 

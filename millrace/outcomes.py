@@ -9,11 +9,9 @@ Outcomes follow the log, never beyond it, and are as much a function of the rows
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -23,7 +21,7 @@ from millrace.closings import closings
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
 from millrace.tables import Table
-from millrace.waiting import WaitingRoom
+from millrace.waiting import WaitingRoom, everything
 
 _ARRIVALS_AT_ONCE = 200_000
 
@@ -72,18 +70,11 @@ def mature(name: str) -> OutcomesReport:
                 report.outcomes, report.number = report.outcomes + found.height, number
 
 
-@contextmanager
-def _index(dataset: Dataset, table: Table) -> Iterator[WaitingRoom | None]:
+def _index(dataset: Dataset, table: Table) -> AbstractContextManager[WaitingRoom | None]:
     """Open the index of ids, if windows close; a whole one for the first outcomes of a dataset that has forgotten ids."""
     if dataset.labels.window is None:
-        yield None
-        return
-    with WaitingRoom(dataset.name) as room:
-        if table.cursor("mature") or not room.has_forgotten():
-            yield room
-            return
-    with tempfile.TemporaryDirectory() as folder, WaitingRoom(dataset.name, whole=Path(folder) / "ids.db") as room:
-        yield room
+        return nullcontext()
+    return WaitingRoom(dataset.name) if table.cursor("mature") else everything(dataset.name)
 
 
 def again(dataset: Dataset, room: WaitingRoom, matured: int) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -38,6 +38,7 @@ from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.evidence import Proof
 from millrace.examples import Example
+from millrace.hindsight import Stretch, answered_before
 from millrace.learner import learn_until_error
 from millrace.parallel import Progress, silent
 from millrace.replay import chosen
@@ -104,9 +105,11 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
         report.proofs += parallel.each(_folded, [(name, one, every) for one in wanted], learned, tell)
         report.proofs.append(evidence.proof("predictions", evidence.predictions, dataset, room, model, tell))
     said = Table(name, "predictions")
+    stretches = answered_before(dataset, history.stretches(name, 0))
     for one in wanted:
         if said.cursor(f"backfill/{one}"):
-            report.proofs.append(evidence.proof(f"predictions of {one} in backfills", _backfill, dataset, one, said, tell))
+            what = f"predictions of {one} in backfills"
+            report.proofs.append(evidence.proof(what, _backfill, dataset, one, stretches, said, tell))
     report.proofs.append(evidence.proof("states", evidence.states, dataset, model, tell))
     report.proofs.append(evidence.proof("versions in MLflow", evidence.artifacts, dataset, model, tell))
     if model is None:
@@ -155,15 +158,16 @@ def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress)
         tell("the outcomes", upto, matured)
 
 
-def _backfill(proof: Proof, dataset: Dataset, model: str, said: Table, tell: Progress) -> None:
+def _backfill(proof: Proof, dataset: Dataset, model: str, stretches: Sequence[Stretch], said: Table, tell: Progress) -> None:
     """Predict again each stretch of history that this definition of the model has predicted whole in this environment."""
     arrivals = said.read("arrival", where=(pl.col("model") == model) & (pl.col("origin") == "backfill"))["arrival"]
     proof.recorded, fingerprint = arrivals.len(), models.recorded(dataset, model)
     ours = checkpoints.lineage(model, fingerprint or "", models.environment())  # without a definition it has predicted nothing
-    for first, last in history.stretches(dataset.name, 0):
+    for stretch in stretches:
+        first, last, _ = stretch
         if said.cursor(f"{ours}/{last}") < last:
             continue
-        difference = differing(dataset, model, first, last, tell)
+        difference = differing(dataset, model, stretch, tell)
         if difference:
             said_of = f"event {difference.row['event_id']!r}, at seq {difference.row['seq']}: {difference}"
             proof.differs(said_of, bool(models.doubts(dataset.name).get(model)), evidence.by_hand(dataset))

@@ -14,9 +14,22 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import alias, answers, catalog, checkpoints, delays, history, interventions, models, promotions, race, remembered, tables
+from millrace import (
+    alias,
+    answers,
+    catalog,
+    checkpoints,
+    delays,
+    history,
+    interventions,
+    models,
+    promotions,
+    race,
+    remembered,
+    tables,
+)
 from millrace.clock import write_moment
-from millrace.closings import held
+from millrace.closings import held, unanswered
 from millrace.dataset import Dataset
 from millrace.delays import Delays
 from millrace.errors import DatasetError
@@ -184,7 +197,7 @@ def _count_rows(found: Status) -> None:
 
 def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
-        found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
+        found.events_waiting = unanswered(room, found.clock)
         found.events_held = held(room, found.clock) if dataset.labels.policy == "window" else 0
         found.labels_waiting = room.labels_waiting()
     found.backfill_waiting = history.waiting(found.dataset)

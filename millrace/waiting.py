@@ -9,8 +9,10 @@ missing or belongs to other tables or to another horizon.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -83,8 +85,8 @@ class WaitingRoom:
 
     Attributes
     ----------
-    window
-        How long an event waits for its label, in microseconds; None without a window.
+    horizon, window
+        Within how long a time ids are unique, and how long an event waits for its label (None: no window), in microseconds.
     """
 
     def __init__(self, dataset: str, whole: Path | None = None) -> None:
@@ -93,7 +95,7 @@ class WaitingRoom:
         self._forgets = whole is None
         declared = catalog.load(dataset)
         horizon, window = declared.id_horizon, declared.labels.window
-        self._horizon = _FOR_EVER if horizon is None else horizon // MICROSECOND
+        self.horizon = _FOR_EVER if horizon is None else horizon // MICROSECOND
         self.window = None if window is None else window // MICROSECOND
 
     def __enter__(self) -> WaitingRoom:
@@ -125,7 +127,7 @@ class WaitingRoom:
     def follow(self) -> None:
         """Take up what the tables have and the index has not, and forget what is too old, in one transaction."""
         labels = Table(self._dataset, "labels")  # the last that ingestion writes: what it has, the others have
-        if self._cursor() == (labels.identity, labels.cursor("ingest"), self._horizon):
+        if self._cursor() == (labels.identity, labels.cursor("ingest"), self.horizon):
             return
         joined = self._done() if self._forgets else BEGINNING
         labels = Table(self._dataset, "labels")  # opened after: it has all that is joined
@@ -134,7 +136,7 @@ class WaitingRoom:
         one.execute("BEGIN IMMEDIATE")
         try:
             of, after, horizon = self._cursor()
-            if (of, horizon) != (identity, self._horizon) or after > head:
+            if (of, horizon) != (identity, self.horizon) or after > head:
                 for name in ("cursor", "file", "event", "label"):
                     one.execute(f"DELETE FROM {name}")
                 after = 0
@@ -143,12 +145,12 @@ class WaitingRoom:
             one.executemany("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", files.iter_rows())
             # A label that is remembered is two horizons old at most (its event one), and its own event one more.
             new = (pl.col("file") > after) & (pl.col("file") <= head)
-            ages = [max(joined - horizons * self._horizon, BEGINNING) for horizons in range(4)]
+            ages = [max(joined - horizons * self.horizon, BEGINNING) for horizons in range(4)]
             self._add_events(Table(self._dataset, "events"), new & (pl.col("clock") >= from_microseconds(ages[3])))
             self._add_labels(labels, new & (pl.col("clock") >= from_microseconds(ages[2])))
             self._forget("event", before=ages[1])
             self._forget("label", before=ages[2])
-            one.execute("REPLACE INTO cursor VALUES (?, ?, ?)", (identity, head, self._horizon))
+            one.execute("REPLACE INTO cursor VALUES (?, ?, ?)", (identity, head, self.horizon))
             one.execute("COMMIT")
         except BaseException:
             one.execute("ROLLBACK")
@@ -174,7 +176,7 @@ class WaitingRoom:
         one, first = self._connection, new["arrival"][0]
         one.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, 0)", _tuples(new))
         if one.execute("SELECT 1 FROM label WHERE event IS NULL LIMIT 1").fetchone():
-            one.execute(_MEET.format(horizon=self._horizon), (first,))
+            one.execute(_MEET.format(horizon=self.horizon), (first,))
             met = "SELECT event FROM label WHERE event > arrival AND event >= ?"
             one.execute(f"UPDATE event SET labelled = 1 WHERE arrival IN ({met})", (first,))
 
@@ -185,7 +187,7 @@ class WaitingRoom:
         if not new.height:
             return
         one, first = self._connection, new["arrival"][0]
-        one.executemany(_INSERT_LABEL.format(horizon=self._horizon), _tuples(new))
+        one.executemany(_INSERT_LABEL.format(horizon=self.horizon), _tuples(new))
         one.execute("UPDATE event SET labelled = 1 WHERE arrival IN (SELECT event FROM label WHERE arrival >= ?)", (first,))
 
     def _forget(self, table: str, before: int) -> None:
@@ -199,13 +201,8 @@ class WaitingRoom:
         return None if found is None else (found[0], found[1])
 
     def events(self, ids: pl.Series, before: int = _FOR_EVER) -> pl.DataFrame:
-        """Return the events of these ids that arrived before an arrival and are not forgotten, in order of arrival.
-
-        Returns
-        -------
-        DataFrame
-            ``event_id``, ``arrival`` and the data's ``clock`` at it.
-        """
+        """Return ``arrival``, ``event_id`` and the data's ``clock`` of the events of these ids that arrived before an arrival and
+        are not forgotten, in order of arrival."""
         rows = self._ask("SELECT arrival, event_id, clock FROM event WHERE event_id IN ({})", "event", ids)
         schema: dict[str, Any] = {"arrival": pl.Int64, "event_id": pl.String, "clock": pl.Int64}
         frame = pl.DataFrame(rows, schema=schema, orient="row").filter(pl.col("arrival") < before)
@@ -236,7 +233,9 @@ class WaitingRoom:
             (as text), ``event_arrival``, ``event_time``, ``event_clock``, in order of ``label_arrival``; the earlier labels of
             these events, too.
         """
-        return as_pairs(self.select(_PAIRS, after + 1, upto, columns=PAIR)).filter(pl.max_horizontal("label_arrival", "event_arrival") <= upto)
+        return as_pairs(self.select(_PAIRS, after + 1, upto, columns=PAIR)).filter(
+            pl.max_horizontal("label_arrival", "event_arrival") <= upto
+        )
 
     def arrived(self, after: int, upto: int) -> pl.DataFrame:
         """Return the events that arrived after an arrival, up to another: as :meth:`pairs`, with no label, in order."""
@@ -258,18 +257,9 @@ class WaitingRoom:
         found = [self._connection.execute(newest.format(table), (upto,)).fetchone() for table in ("event", "label")]
         return max((row[0] for row in found if row), default=None)
 
-    def events_waiting(self, clock: datetime | None, window: timedelta | None) -> int:
-        """Count the events without a label whose window, or else the horizon, is open at this moment of the data's clock."""
-        if clock is None:
-            return 0
-        moment = microseconds(clock)
-        since = BEGINNING if window is None else moment - window // MICROSECOND
-        waiting = "SELECT count(*) FROM event WHERE labelled = 0 AND time >= ? AND clock >= ?"
-        return self._count(waiting, since, moment - self._horizon)
-
     def labels_waiting(self) -> int:
         """Count the labels whose event has not arrived and may."""
-        return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self._horizon)
+        return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self.horizon)
 
     def select(self, question: str, *values: int, columns: Mapping[str, Any]) -> pl.DataFrame:
         """Ask a question in SQL, which changes nothing; the columns are as named, and the rows in its order."""
@@ -287,6 +277,17 @@ class WaitingRoom:
             some = wanted[start : start + _AT_ONCE]
             found.extend(self._connection.execute(question.format(",".join("?" * len(some))), some).fetchall())
         return found
+
+
+@contextmanager
+def everything(name: str) -> Iterator[WaitingRoom]:
+    """Open an index that has forgotten nothing: the dataset's own where that holds, or else one made for the purpose."""
+    with WaitingRoom(name) as room:
+        if not room.has_forgotten():
+            yield room
+            return
+    with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        yield room
 
 
 def as_pairs(rows: pl.DataFrame) -> pl.DataFrame:
