@@ -189,10 +189,10 @@ def _complete(dataset: Dataset) -> int:
 
 def _predict(dataset: Dataset, model: str, stretch: Stretch, progress: Progress) -> int:
     """Make a model's predictions of a stretch, and store those that are not yet there; return how many these are."""
-    made, cursor, table, (first, last, early) = 0, f"backfill/{model}", Table(dataset.name, "predictions"), stretch
+    made, cursor, table, (first, last, _) = 0, f"backfill/{model}", Table(dataset.name, "predictions"), stretch
     if table.cursor(cursor) >= last:
         return 0
-    going = Hindsight(dataset, model, first, last, early, table.cursor(f"cadence/{last}"))
+    going = Hindsight(dataset, model, stretch, table.cursor(f"cadence/{last}"))
     ours = f"{going.lineage}/{last}"
     for upto, said in going.said(progress):
         while True:
@@ -229,9 +229,8 @@ def differing(dataset: Dataset, model: str, stretch: Stretch, progress: Progress
     Difference or None
         The first that differs, in order of arrival; None where all are the same.
     """
-    table, (start, last, early) = Table(dataset.name, "predictions"), stretch
-    first = start
-    going = Hindsight(dataset, model, first, last, early, table.cursor(f"cadence/{last}"))
+    table, (start, last, _) = Table(dataset.name, "predictions"), stretch
+    going = Hindsight(dataset, model, stretch, table.cursor(f"cadence/{last}"))
     for upto, again in going.said(progress):
         here = (pl.col("model") == model) & (pl.col("origin") == "backfill") & pl.col("arrival").is_between(start, upto)
         found = bits.difference(table.read(where=here).drop("at"), again.drop("at"), "arrival")
