@@ -5,15 +5,24 @@ time plus the window. The first accepted one is the answer; where the default is
 contrary to it, if there is one. A window closes at the first arrival whose clock has passed that moment, or at the event's
 own, where that comes later: this arrival is its place. From there on no label is accepted, and an event without an answer
 gets the default, if the dataset has one.
+
+By another rule (window, default, policy) an event that is settled would be settled once more, elsewhere. So the rule is put on
+record before the first arrival is joined, in ``definitions``, and another is refused.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 
-from millrace.dataset import Dataset
+from millrace.clock import now
+from millrace.dataset import LABELS, Dataset
+from millrace.errors import ConflictError, DatasetError
 from millrace.tables import Table, at_arrivals
 
+_CHECKED = set[tuple[str, str]]()
+"""Of which tables, and by which text of a dataset's file, the rule was found to be the one on record."""
 EARLY = pl.col("label_time") < pl.col("event_time")
 """The label is earlier than its event."""
 
@@ -55,7 +64,7 @@ def settled(dataset: Dataset, closings: pl.DataFrame) -> pl.DataFrame:
     dataset
         It has a window.
     closings
-        The events, each with all of its labels, as :meth:`millrace.waiting.WaitingRoom.closings` gives them.
+        The events, each with all of its labels, as :func:`millrace.closings.closings` gives them.
 
     Returns
     -------
@@ -81,3 +90,73 @@ def with_labels(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(is_default).then(default).otherwise("label").alias("label"),
         pl.when(is_default).then(pl.lit("default")).otherwise("label_source").alias("label_source"),
     )
+
+
+def rule(dataset: Dataset) -> str:
+    """Write the rule by which a dataset's events are settled, as its file would declare it."""
+    labels, dtype = dataset.labels, dataset.label_column.dtype
+    default = None if labels.default is None else pl.select(pl.lit(labels.default, dtype=dtype)).item()
+    return _written(labels.window, default, labels.policy)
+
+
+def _written(window: timedelta | None, default: object, learn: str) -> str:
+    said = [] if window is None else [f"window={repr(window).removeprefix('datetime.')}"]
+    said += [] if default is None else [f"default={default!r}"]
+    return f"Labels({', '.join([*said, f'learn={learn!r}'])})"
+
+
+def check(dataset: Dataset) -> bool:
+    """Tell whether the rule is on record.
+
+    Raises
+    ------
+    DatasetError
+        When there is another; the message says what can be done.
+    """
+    return _is_recorded(dataset, Table(dataset.name, "definitions"))
+
+
+def register(dataset: Dataset) -> None:
+    """Put the rule on record, if there is none.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`check`.
+    """
+    while True:
+        table = Table(dataset.name, "definitions")
+        if _is_recorded(dataset, table):
+            return
+        row = {"model": LABELS, "fingerprint": rule(dataset), "text": dataset.text, "environment": None, "doubts": None}
+        frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"environment": pl.String, "doubts": pl.List(pl.String)})
+        try:
+            table.append(frame, {f"define/{LABELS}": 1})
+        except ConflictError:
+            continue
+        return
+
+
+def _is_recorded(dataset: Dataset, table: Table) -> bool:
+    key = table.identity, dataset.text
+    if key in _CHECKED:
+        return True
+    there = table.read("fingerprint", where=pl.col("model") == LABELS)["fingerprint"].to_list()
+    if there:
+        recorded = there[0]
+    elif Table(dataset.name, "examples").cursor("join"):  # by a release that knew a window alone
+        recorded = _written(dataset.labels.window, None, "arrival")
+    else:
+        return False
+    found = rule(dataset)
+    if found != recorded:
+        name = dataset.name
+        raise DatasetError(
+            f"{dataset.path}: labels: the log of {name} began with {recorded}, and now the file says {found}: events that "
+            "are settled would be learned and scored once more. Put the old labels= back; or begin another log by the new ones: "
+            f"give the file another name, such as {name}2.py, and bring the past in there: "
+            f"millrace replay {name}2 --events … --labels …"
+        )
+    if there:
+        _CHECKED.add(key)
+    return bool(there)

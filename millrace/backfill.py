@@ -14,12 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import bits, catalog, history, interventions, parallel, tables
+from millrace import answers, bits, catalog, history, interventions, parallel, tables
 from millrace.clock import MICROSECOND, write_duration
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.fold import FoldReport, fold_alone
-from millrace.hindsight import Hindsight
+from millrace.hindsight import Hindsight, Stretch, answered_before
 from millrace.infer import InferReport, infer
 from millrace.ingest import IngestReport
 from millrace.join import JoinReport, join
@@ -116,14 +116,15 @@ def backfill(
     if paused := interventions.pausing(name):
         raise UsageError(f"{name} is {paused}; a backfill learns: first run: millrace pause {name} --off --reason …")
     if tables.created(name):
+        answers.check(dataset)
         for _, last in history.unpredicted(name):
             _begun(dataset, last, cadence)
     report = BackfillReport(name, cadence or dataset.cadence, history.bring_in(name, events, labels, docs))
     report.infer, report.join, report.outcomes = infer(name), join(name), mature(name)
     # What another process brings in from now on waits for the next run: here, some models would see it, and others not.
     joined = Table(name, "examples").cursor("join")
-    todo = [(first, last) for first, last in history.unpredicted(name) if last <= joined]
-    for _, last in todo:
+    todo = answered_before(dataset, [one for one in history.unpredicted(name) if one[-1] <= joined])
+    for _, last, _ in todo:
         report.cadence = _cadence(dataset, last, cadence)
     waiting = history.waiting(name) * len(dataset.racing)
     report.models = parallel.each(_folded_and_asked, [(name, model, todo) for model in dataset.racing], waiting, progress)
@@ -161,13 +162,13 @@ def _none(dataset: Dataset) -> pl.DataFrame:
     return pl.DataFrame(schema=tables.schemas(dataset)["predictions"])
 
 
-def _folded_and_asked(name: str, model: str, todo: Sequence[tuple[int, int]], progress: Progress) -> ModelReport:
+def _folded_and_asked(name: str, model: str, todo: Sequence[Stretch], progress: Progress) -> ModelReport:
     """Bring a model to the head of the log, and make its predictions of these stretches."""
     report = ModelReport(fold_alone(name, model, progress))
     if report.fold.problem is None or report.fold.suspended:
         try:
-            for first, last in todo:
-                report.predictions += _predict(catalog.load(name), model, first, last, progress)
+            for stretch in todo:
+                report.predictions += _predict(catalog.load(name), model, stretch, progress)
         except MillraceError as error:
             report.problem = str(error)
     return report
@@ -186,12 +187,12 @@ def _complete(dataset: Dataset) -> int:
     return history.waiting(dataset.name)
 
 
-def _predict(dataset: Dataset, model: str, first: int, last: int, progress: Progress) -> int:
+def _predict(dataset: Dataset, model: str, stretch: Stretch, progress: Progress) -> int:
     """Make a model's predictions of a stretch, and store those that are not yet there; return how many these are."""
-    made, cursor, table = 0, f"backfill/{model}", Table(dataset.name, "predictions")
+    made, cursor, table, (first, last, _) = 0, f"backfill/{model}", Table(dataset.name, "predictions"), stretch
     if table.cursor(cursor) >= last:
         return 0
-    going = Hindsight(dataset, model, first, last, table.cursor(f"cadence/{last}"))
+    going = Hindsight(dataset, model, stretch, table.cursor(f"cadence/{last}"))
     ours = f"{going.lineage}/{last}"
     for upto, said in going.said(progress):
         while True:
@@ -211,17 +212,15 @@ def _predict(dataset: Dataset, model: str, first: int, last: int, progress: Prog
     return made
 
 
-def differing(
-    dataset: Dataset, model: str, first: int, last: int, progress: Progress = parallel.silent
-) -> bits.Difference | None:
+def differing(dataset: Dataset, model: str, stretch: Stretch, progress: Progress = parallel.silent) -> bits.Difference | None:
     """Make a model's predictions of a stretch again, and compare them with the stored ones, to the bit.
 
     Parameters
     ----------
     dataset, model
         All of these predictions were made by this definition of the model, in this environment.
-    first, last
-        The stretch of arrivals.
+    stretch
+        As :func:`millrace.hindsight.answered_before` gives it.
     progress
         Is told how far it has come.
 
@@ -230,8 +229,8 @@ def differing(
     Difference or None
         The first that differs, in order of arrival; None where all are the same.
     """
-    table, start = Table(dataset.name, "predictions"), first
-    going = Hindsight(dataset, model, first, last, table.cursor(f"cadence/{last}"))
+    table, (start, last, _) = Table(dataset.name, "predictions"), stretch
+    going = Hindsight(dataset, model, stretch, table.cursor(f"cadence/{last}"))
     for upto, again in going.said(progress):
         here = (pl.col("model") == model) & (pl.col("origin") == "backfill") & pl.col("arrival").is_between(start, upto)
         found = bits.difference(table.read(where=here).drop("at"), again.drop("at"), "arrival")

@@ -31,6 +31,8 @@ POLICIES = ("arrival", "window", "provisional")
 TASKS = ("binary", "multiclass", "regression")
 PRIOR = "prior"
 """The model that every race has, undeclared: the running share of each class, or the running mean."""
+LABELS = "labels"
+"""The name under which the rule of ``labels=`` is on record among the models' definitions."""
 
 
 @dataclass(frozen=True)
@@ -321,8 +323,10 @@ class Dataset:
         for name, build in self.models.items():
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
                 raise DatasetError(f"model {name!r}: a name is of lowercase letters, digits, - and _, and begins with a letter")
-            if name in (PRIOR, NAME, "champion", "latest") or re.fullmatch(r"v\d+", name):
-                raise DatasetError(f"model {name!r}: the name is taken (prior, memory, champion, latest, v1 …); choose another")
+            if name in (PRIOR, NAME, LABELS, "champion", "latest") or re.fullmatch(r"v\d+", name):
+                raise DatasetError(
+                    f"model {name!r}: the name is taken (prior, memory, labels, champion, latest, v1 …); choose another"
+                )
             if not callable(build) or not inspect.isfunction(build) or build.__name__ == "<lambda>":
                 raise DatasetError(f"model {name!r}: {build!r} is not a function of this file that builds a fresh model")
 

@@ -60,7 +60,7 @@ def explain(name: str, event_id: str, from_nothing: bool = False, progress: Prog
     own = [row for row in labels if _event_of(row, events, dataset.id_horizon) == event["arrival"]]
     examples = _examples(name, event)
     found.labels = _labels(dataset, event, own, examples, came)
-    _predictions(dataset, found, examples, from_nothing, progress)
+    _predictions(dataset, found, _final(dataset, event, examples), from_nothing, progress)
     found.examples = [ExampleRow(**row, learned=_learned(dataset, row["seq"])) for row in map(_shown, examples)]
     _note(dataset, found)
     return found
@@ -102,6 +102,15 @@ def _examples(name: str, event: Row) -> list[Row]:
     return Table(name, "examples").read("seq", "arrival", "label", "label_source", "label_arrival", where=where).to_dicts()
 
 
+def _final(dataset: Dataset, event: Row, examples: Sequence[Row]) -> Row | None:
+    """Return the example by which what was said is scored; None while there is none, or only a default that is not final."""
+    last = examples[-1] if examples else None
+    if last is None or dataset.labels.policy != "provisional" or last["label_source"] != "default":
+        return last
+    closed = Table(dataset.name, "outcomes").read("number", where=pl.col("event_arrival") == event["arrival"])
+    return last if closed.height else None
+
+
 def _shown(example: Row) -> Row:
     return {name: example[name] for name in ("seq", "arrival", "label", "label_source")}
 
@@ -134,9 +143,7 @@ def _labels(dataset: Dataset, event: Row, labels: Sequence[Row], examples: Seque
     return found
 
 
-def _predictions(
-    dataset: Dataset, found: Explanation, examples: Sequence[Row], from_nothing: bool, progress: Progress | None
-) -> None:
+def _predictions(dataset: Dataset, found: Explanation, final: Row | None, from_nothing: bool, progress: Progress | None) -> None:
     here = pl.col("arrival") == found.arrival
     logged = Table(dataset.name, "features").read("memory", "x", where=here)
     if not logged.height:
@@ -156,7 +163,7 @@ def _predictions(
     fields = [name for name in PredictionRow.__dataclass_fields__ if name in stored.columns]
     for row, prediction in zip(stored.iter_rows(named=True), said, strict=True):
         one = PredictionRow(**{name: row[name] for name in fields})
-        one.loss = float(dataset.race_loss.of(prediction, examples[-1]["label"])) if examples else None
+        one.loss = float(dataset.race_loss.of(prediction, final["label"])) if final else None
         found.predictions.append(one)
         version = versions.get((one.model, one.version))
         if one.origin == "backfill":

@@ -73,7 +73,7 @@ class PredictionRow:
     """What a model's version said of the event, and what it says again.
 
     ``served`` marks the champion's, ``answered`` one whose answer had arrived before the event (it counts for nothing),
-    ``origin`` is live, pinned or backfill; ``loss`` is None while there is no label in the log.
+    ``origin`` is live, pinned or backfill; ``loss`` is None while there is no label in the log, or only a provisional one.
     """
 
     model: str

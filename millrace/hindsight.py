@@ -9,9 +9,7 @@ its question; the moment is the data's clock, and publications are at multiples 
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +23,14 @@ from millrace.fold import CHUNK
 from millrace.learner import learn_until_error
 from millrace.parallel import Progress
 from millrace.tables import Table
-from millrace.waiting import WaitingRoom
+from millrace.waiting import everything
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+Stretch = tuple[int, int, pl.Series]
+"""The first and last arrival of a stretch of history, and the arrivals of its events that came later than a label of theirs."""
 
 
 class Hindsight:
@@ -38,8 +40,8 @@ class Hindsight:
     ----------
     dataset, model
         Its fold has gone over the stretch before: what it then skipped is skipped.
-    first, last
-        The stretch of arrivals.
+    stretch
+        Of arrivals, as :func:`answered_before` gives it.
     cadence
         How often the model is published, in microseconds.
 
@@ -49,16 +51,16 @@ class Hindsight:
         The definition and the environment that it is of.
     """
 
-    def __init__(self, dataset: Dataset, model: str, first: int, last: int, cadence: int) -> None:
+    def __init__(self, dataset: Dataset, model: str, stretch: Stretch, cadence: int) -> None:
         table = Table(dataset.name, "checkpoints")
-        self._dataset, self._model, self._first, self._last = dataset, model, first, last
+        self._dataset, self._model = dataset, model
+        self._first, self._last, self._early = stretch
         fingerprint = models.fingerprint(dataset, model, table.identity)
         recorded = checkpoints.history(table, model, fingerprint, models.environment())
         self._skipped = {skip["seq"] for row in recorded for skip in row.skipped}
         self.lineage = recorded[-1].lineage
         self._seq, self._asked, self._seqs = self._schedule(cadence, recorded[-1].seq)
         self._estimator = state.load(asof.learner_at(dataset, model, self._seq).data)
-        self._early = self._answered_before()
         self._log = self._examples(Table(dataset.name, "examples"), self._seq, int(self._seqs[-1]) if self._seqs.size else 0)
 
     def _schedule(self, cadence: int, head: int) -> tuple[int, pl.Series, NDArray[np.int64]]:
@@ -108,16 +110,6 @@ class Hindsight:
             pl.Series("error", errors, dtype=pl.String), *task.to_columns(self._dataset, predictions).values(),
         )  # fmt: skip
 
-    def _answered_before(self) -> pl.Series:
-        """Return the arrivals of the events that came later than their label, which had arrived live."""
-        if self._dataset.labels.policy == "arrival":
-            inside = pl.col("event_arrival").is_between(self._first, self._last)
-            early = inside & (pl.col("label_arrival") < pl.col("event_arrival"))
-            return Table(self._dataset.name, "examples").read("event_arrival", where=early)["event_arrival"]
-        # Not each of these labels is in the log, or is so far: all ids are gone through, which the index may have forgotten.
-        with tempfile.TemporaryDirectory() as folder, WaitingRoom(self._dataset.name, whole=Path(folder) / "ids.db") as room:
-            return room.answered(self._first - 1, self._last)
-
     def _learn(self, upto: int) -> None:
         stretch = list(itertools.islice(self._log, max(0, upto - self._seq)))
         learning = [one for one in stretch if one[0] not in self._skipped]
@@ -125,3 +117,17 @@ class Hindsight:
         if error:
             raise MillraceError(f"model {self._model!r} cannot learn seq {learning[learned][0]}, which it once learned: {error}")
         self._seq = max(self._seq, upto)
+
+
+def answered_before(dataset: Dataset, stretches: Sequence[tuple[int, int]]) -> list[Stretch]:
+    """Add to each stretch the arrivals of the events whose answer was there before them: asked once, for all models."""
+    if dataset.labels.policy == "arrival":
+        log, is_early = Table(dataset.name, "examples"), pl.col("label_arrival") < pl.col("event_arrival")
+        inside = [pl.col("event_arrival").is_between(first, last) for first, last in stretches]
+        found = [log.read("event_arrival", where=here & is_early)["event_arrival"] for here in inside]
+    elif stretches:  # not each of these labels is in the log, or is so far: ids are gone through
+        with everything(dataset.name) as room:
+            found = [room.answered(first - 1, last) for first, last in stretches]
+    else:
+        found = []
+    return [(first, last, early) for (first, last), early in zip(stretches, found, strict=True)]

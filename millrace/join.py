@@ -17,6 +17,7 @@ import polars as pl
 
 from millrace import answers, catalog, weights
 from millrace.clock import now, write_moment
+from millrace.closings import closings
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
 from millrace.tables import Table, at_arrivals
@@ -49,7 +50,7 @@ def join(name: str) -> JoinReport:
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, or its file is broken.
+        When there is no such dataset, its file is broken, or its ``labels`` are others than those by which the log began.
     """
     dataset = catalog.load(name)
     report = JoinReport(name)
@@ -60,6 +61,7 @@ def join(name: str) -> JoinReport:
         report.seq = examples.cursor("seq")
         if cursor >= inferred:
             return report
+        answers.register(dataset)
         upto = min(inferred, cursor + _ARRIVALS_AT_ONCE)
         with WaitingRoom(name) as room:
             found, early, late, clock = _possible(dataset, room, cursor, upto, problems)
@@ -128,13 +130,13 @@ def _learned(dataset: Dataset, room: WaitingRoom, met: pl.DataFrame, after: int,
     """
     labels, columns = dataset.labels, ("event_id", "event_time", "event_arrival", "place", "clock", "label_arrival", "label_time")
     if labels.policy == "window":
-        return answers.settled(dataset, room.closings(after, upto)).select(columns)
+        return answers.settled(dataset, closings(room, after, upto)).select(columns)
     if labels.policy == "provisional":
         met = met.filter(answers.contrary(dataset))
         defaults = room.arrived(after, upto)
         defaults = defaults.with_columns(place="event_arrival", clock="event_clock", label_time="event_time")
     elif labels.default is not None:
-        defaults = answers.settled(dataset, room.closings(after, upto)).filter(pl.col("label_arrival").is_null())
+        defaults = answers.settled(dataset, closings(room, after, upto)).filter(pl.col("label_arrival").is_null())
     else:
         return met.sort("place").select(columns)
     # At one place the defaults come first, in their order.

@@ -9,20 +9,19 @@ Outcomes follow the log, never beyond it, and are as much a function of the rows
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from millrace import answers, catalog
+from millrace.closings import closings
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError
 from millrace.tables import Table
-from millrace.waiting import WaitingRoom
+from millrace.waiting import WaitingRoom, everything
 
 _ARRIVALS_AT_ONCE = 200_000
 
@@ -47,7 +46,7 @@ def mature(name: str) -> OutcomesReport:
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, or its file is broken.
+        When there is no such dataset, its file is broken, or its ``labels`` are others than those by which the log began.
     """
     dataset = catalog.load(name)
     report = OutcomesReport(name)
@@ -57,6 +56,7 @@ def mature(name: str) -> OutcomesReport:
         report.number = table.cursor("number")
         if cursor >= joined:
             return report
+        answers.register(dataset)
         with _index(dataset, table) as room:
             for upto, seq, found in _matured(dataset, room, log, cursor, joined, table.cursor("seq"), report.number):
                 number = report.number + found.height
@@ -70,18 +70,11 @@ def mature(name: str) -> OutcomesReport:
                 report.outcomes, report.number = report.outcomes + found.height, number
 
 
-@contextmanager
-def _index(dataset: Dataset, table: Table) -> Iterator[WaitingRoom | None]:
+def _index(dataset: Dataset, table: Table) -> AbstractContextManager[WaitingRoom | None]:
     """Open the index of ids, if windows close; a whole one for the first outcomes of a dataset that has forgotten ids."""
     if dataset.labels.window is None:
-        yield None
-        return
-    with WaitingRoom(dataset.name) as room:
-        if table.cursor("mature") or not room.has_forgotten():
-            yield room
-            return
-    with tempfile.TemporaryDirectory() as folder, WaitingRoom(dataset.name, whole=Path(folder) / "ids.db") as room:
-        yield room
+        return nullcontext()
+    return WaitingRoom(dataset.name) if table.cursor("mature") else everything(dataset.name)
 
 
 def again(dataset: Dataset, room: WaitingRoom, matured: int) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -124,4 +117,4 @@ def _matured(
 
 def _closed(dataset: Dataset, room: WaitingRoom, after: int, upto: int) -> pl.DataFrame:
     """Return the events with an answer, or the default, whose windows close after one arrival up to another, in order."""
-    return answers.with_labels(dataset, answers.settled(dataset, room.closings(after, upto))).rename({"place": "arrival"})
+    return answers.with_labels(dataset, answers.settled(dataset, closings(room, after, upto))).rename({"place": "arrival"})

@@ -164,12 +164,12 @@ class _Asked:
     """What each model would have said with another cadence; it is asked again, over the whole log."""
 
     def __init__(self, dataset: Dataset, cadence: timedelta, progress: Progress) -> None:
-        from millrace.hindsight import Hindsight
+        from millrace.hindsight import Hindsight, answered_before
 
-        last = Table(dataset.name, "examples").cursor("join")
+        [whole] = answered_before(dataset, [(1, Table(dataset.name, "examples").cursor("join"))])
         parts = []
         for model in dataset.racing:
-            again = Hindsight(dataset, model, 1, last, cadence // MICROSECOND)
+            again = Hindsight(dataset, model, whole, cadence // MICROSECOND)
             parts += [frame for _, frame in again.said(progress)]
         self._rows = pl.concat(parts).sort("arrival", "model")
 

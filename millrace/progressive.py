@@ -43,6 +43,7 @@ def order(
     answered: NDArray[np.int64],
     cadence: timedelta | None = None,
     of: NDArray[np.int64] | None = None,
+    ranks: NDArray[np.int64] | None = None,
 ) -> list[int]:
     """Return in which order examples are asked about and learned: that of River's ``stream.simulate_qa``.
 
@@ -62,6 +63,9 @@ def order(
     of
         Which question each answer is of, where some have two: of one question's answers at the same time that which stands
         last comes first. None: answer ``i`` is that of question ``i``.
+    ranks
+        In which order answers at the same time are told, whatever their questions: none before one of a lower rank. None: as
+        River does.
 
     Returns
     -------
@@ -82,8 +86,9 @@ def order(
     [0, 1, 2, -1, -3, 3, -4]
     >>> order(asked[:2], np.array([30, 10, 0]), of=np.array([0, 1, 0]))
     [0, -3, 1, -2, -1]
+    >>> order(asked[:3], np.array([30, 30, 30]), ranks=np.array([3, 1, 2]))
+    [0, 1, -2, 2, -3, -1]
     """
-    of = np.arange(asked.size) if of is None else of
     back = np.flatnonzero(asked[1:] < asked[:-1])
     if back.size:
         i = int(back[0])
@@ -91,13 +96,11 @@ def order(
             f"question {i + 1} is asked at {asked[i + 1]}, before question {i} at {asked[i]} (microseconds since 1970); "
             "sort by (event_time, arrival) first"
         )
-    comes = np.maximum(answered, asked[of])  # an answer does not precede its question
-    which = np.lexsort((-np.arange(of.size), of, comes))[: np.count_nonzero(answered != NEVER)]
-    comes, of = comes[which], of[which]
+    which, of, comes = _told(asked, answered, cadence, of, ranks)
     if cadence is None:
-        places = np.maximum(np.searchsorted(asked, comes), of + 1)
+        places = np.maximum.accumulate(np.maximum(np.searchsorted(asked, comes), of + 1))
     else:
-        places = np.searchsorted(asked, _published(asked[of], comes, cadence))
+        places = np.searchsorted(asked, comes)
     answers = np.arange(which.size) + places  # behind so many answers and so many questions
     steps = np.empty(asked.size + which.size, np.int64)
     questions = np.ones(steps.size, bool)
@@ -112,18 +115,34 @@ def refreshes(
     answered: NDArray[np.int64],
     cadence: timedelta | None = None,
     of: NDArray[np.int64] | None = None,
+    ranks: NDArray[np.int64] | None = None,
 ) -> int:
     """Count the publications that are asked about anything: those at or before the last question that know something new.
 
     Parameters
     ----------
-    asked, answered, cadence, of
+    asked, answered, cadence, of, ranks
         As :func:`order` takes them; without a cadence the model that is asked is another after each answer.
     """
-    known, asked_of = answered != NEVER, asked if of is None else asked[of]
-    asked_of, comes = asked_of[known], np.maximum(answered, asked_of)[known]
-    moments = comes if cadence is None else np.unique(_published(asked_of, comes, cadence))
+    _, _, comes = _told(asked, answered, cadence, of, ranks)
+    moments = comes if cadence is None else np.unique(comes)
     return int(np.count_nonzero(moments <= asked[-1])) if asked.size else 0
+
+
+def _told(
+    asked: NDArray[np.int64],
+    answered: NDArray[np.int64],
+    cadence: timedelta | None,
+    of: NDArray[np.int64] | None,
+    ranks: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the answers in the order in which they are told, of which question each is, and from which moment on it counts."""
+    of = np.arange(asked.size) if of is None else of
+    comes = np.maximum(answered, asked[of])  # an answer does not precede its question
+    ties = (-np.arange(of.size), of) if ranks is None else (ranks,)
+    which = np.lexsort((*ties, comes))[: np.count_nonzero(answered != NEVER)]
+    comes, of = comes[which], of[which]
+    return which, of, comes if cadence is None else np.maximum.accumulate(_published(asked[of], comes, cadence))
 
 
 def _published(asked: NDArray[np.int64], comes: NDArray[np.int64], cadence: timedelta) -> NDArray[np.int64]:

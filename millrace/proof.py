@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from millrace import (
+    answers,
     bits,
     catalog,
     checkpoints,
@@ -37,6 +38,7 @@ from millrace.checkpoints import Checkpoint
 from millrace.dataset import Dataset
 from millrace.evidence import Proof
 from millrace.examples import Example
+from millrace.hindsight import Stretch, answered_before
 from millrace.learner import learn_until_error
 from millrace.parallel import Progress, silent
 from millrace.replay import chosen
@@ -103,9 +105,11 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
         report.proofs += parallel.each(_folded, [(name, one, every) for one in wanted], learned, tell)
         report.proofs.append(evidence.proof("predictions", evidence.predictions, dataset, room, model, tell))
     said = Table(name, "predictions")
+    stretches = answered_before(dataset, history.stretches(name, 0))
     for one in wanted:
         if said.cursor(f"backfill/{one}"):
-            report.proofs.append(evidence.proof(f"predictions of {one} in backfills", _backfill, dataset, one, said, tell))
+            what = f"predictions of {one} in backfills"
+            report.proofs.append(evidence.proof(what, _backfill, dataset, one, stretches, said, tell))
     report.proofs.append(evidence.proof("states", evidence.states, dataset, model, tell))
     report.proofs.append(evidence.proof("versions in MLflow", evidence.artifacts, dataset, model, tell))
     if model is None:
@@ -116,6 +120,7 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
 def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the log again from events, labels and features, in order of arrival."""
     log, seq = Table(dataset.name, "examples"), 0
+    answers.check(dataset)
     room.follow()
     joined, proof.recorded = log.cursor("join"), log.cursor("seq")
     for upto, again in join.again(dataset, room, joined):
@@ -124,7 +129,7 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
         difference = bits.difference(recorded, again.select(recorded.columns), "seq")
         if difference:
             row, by_rule = difference.row, difference.field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
-            changed = "labels.window or id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
+            changed = "id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
             unless = f" (or {changed} was changed in {dataset.path})" if changed else ""
             proof.problem = f"seq {row['seq']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}{unless}"
             return
@@ -135,6 +140,7 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
 def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the outcomes again from events, labels and the log, in order of arrival."""
     table, number = Table(dataset.name, "outcomes"), 0
+    answers.check(dataset)
     room.follow()
     matured, proof.recorded = table.cursor("mature"), table.cursor("number")
     for upto, again in outcomes.again(dataset, room, matured):
@@ -143,7 +149,7 @@ def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress)
         difference = bits.difference(recorded, again.select(recorded.columns), "number")
         if difference:
             row = difference.row
-            unless = f"or labels or id_horizon was changed in {dataset.path}"
+            unless = f"or id_horizon was changed in {dataset.path}"
             proof.problem = (
                 f"number {row['number']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)} ({unless})"
             )
@@ -152,15 +158,16 @@ def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress)
         tell("the outcomes", upto, matured)
 
 
-def _backfill(proof: Proof, dataset: Dataset, model: str, said: Table, tell: Progress) -> None:
+def _backfill(proof: Proof, dataset: Dataset, model: str, stretches: Sequence[Stretch], said: Table, tell: Progress) -> None:
     """Predict again each stretch of history that this definition of the model has predicted whole in this environment."""
     arrivals = said.read("arrival", where=(pl.col("model") == model) & (pl.col("origin") == "backfill"))["arrival"]
     proof.recorded, fingerprint = arrivals.len(), models.recorded(dataset, model)
     ours = checkpoints.lineage(model, fingerprint or "", models.environment())  # without a definition it has predicted nothing
-    for first, last in history.stretches(dataset.name, 0):
+    for stretch in stretches:
+        first, last, _ = stretch
         if said.cursor(f"{ours}/{last}") < last:
             continue
-        difference = differing(dataset, model, first, last, tell)
+        difference = differing(dataset, model, stretch, tell)
         if difference:
             said_of = f"event {difference.row['event_id']!r}, at seq {difference.row['seq']}: {difference}"
             proof.differs(said_of, bool(models.doubts(dataset.name).get(model)), evidence.by_hand(dataset))

@@ -80,7 +80,12 @@ def explain(
     logged
         All that was logged of the event.
     """
-    if not dataset.remembers or fingerprint is None:
+    if fingerprint is None:
+        return
+    if not dataset.remembers:
+        found.notes.append(
+            f"memory (fingerprint {fingerprint[:12]}) is no longer declared in {dataset.path}: its values are not made again"
+        )
         return
     memory = recall.of(dataset)
     if fingerprint != memory.fingerprint:

@@ -14,10 +14,25 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import alias, catalog, checkpoints, delays, history, interventions, models, promotions, race, remembered, tables
+from millrace import (
+    alias,
+    answers,
+    catalog,
+    checkpoints,
+    delays,
+    history,
+    interventions,
+    models,
+    promotions,
+    race,
+    remembered,
+    tables,
+)
 from millrace.clock import write_moment
+from millrace.closings import held, unanswered
 from millrace.dataset import Dataset
 from millrace.delays import Delays
+from millrace.errors import DatasetError
 from millrace.fold import suspension
 from millrace.ingest import kinds_of_reasons
 from millrace.outlook import Outlook, outlook
@@ -182,8 +197,8 @@ def _count_rows(found: Status) -> None:
 
 def _count_waiting(found: Status, dataset: Dataset) -> None:
     with WaitingRoom(found.dataset) as room:
-        found.events_waiting = room.events_waiting(found.clock, dataset.labels.window)
-        found.events_held = room.held(found.clock) if dataset.labels.policy == "window" else 0
+        found.events_waiting = unanswered(room, found.clock)
+        found.events_held = held(room, found.clock) if dataset.labels.policy == "window" else 0
         found.labels_waiting = room.labels_waiting()
     found.backfill_waiting = history.waiting(found.dataset)
     log = Table(found.dataset, "examples")
@@ -230,6 +245,10 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             f"{found.rows:,} rows were taken in, and the tables account for {counted:,}: a tick was cut off (run: millrace run "
             f"{found.dataset}), or a table was changed by hand (restore {tables.folder(found.dataset)} from a copy)"
         )
+    try:
+        answers.check(dataset)
+    except DatasetError as error:
+        found.problems.append(str(error))
     if found.backfill_waiting:
         found.problems.append(history.waits(found.dataset, found.backfill_waiting))
     if found.delays and found.delays.unsafe and dataset.labels.policy == "arrival":

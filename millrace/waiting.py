@@ -9,13 +9,14 @@ missing or belongs to other tables or to another horizon.
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from millrace import catalog
@@ -61,21 +62,13 @@ WHERE l.event_id IN (
     UNION SELECT event_id FROM label WHERE event > arrival AND event BETWEEN ?1 AND ?2
 ) ORDER BY l.arrival
 """
-# The windows that close between two arrivals: those of events that came before are open at the first.
-_CLOSINGS = """
-WITH closing AS (
-    SELECT arrival, event_id, time, clock FROM event WHERE time >= ?3 AND time < ?4 AND arrival <= ?1
-    UNION ALL SELECT arrival, event_id, time, clock FROM event WHERE arrival > ?1 AND arrival <= ?2 AND time < ?4
-)
-SELECT e.event_id, l.arrival, l.time, l.clock, l.value, e.arrival, e.time, e.clock FROM closing e
-LEFT JOIN label l ON l.event_id = e.event_id AND l.event = e.arrival
-"""
-_CLOCKS = """
-SELECT arrival, clock FROM event WHERE arrival > ?1 AND arrival <= ?2
-UNION ALL SELECT arrival, clock FROM label WHERE arrival > ?1 AND arrival <= ?2 ORDER BY 1
-"""
+PAIR: dict[str, Any] = {
+    "event_id": pl.String, "label_arrival": pl.Int64, "label_time": pl.Int64, "label_clock": pl.Int64, "value": pl.String,
+    "event_arrival": pl.Int64, "event_time": pl.Int64, "event_clock": pl.Int64,
+}  # fmt: skip
+"""The columns of an event and a label of it; moments are in microseconds since 1970."""
 _FOR_EVER = 2**62
-_BEGINNING = microseconds(datetime.fromisoformat("0001-01-01T00:00Z"))
+BEGINNING = microseconds(datetime.fromisoformat("0001-01-01T00:00Z"))
 _AT_ONCE = 500
 """Ids in one question; SQLite's older limit is 999."""
 
@@ -89,6 +82,11 @@ class WaitingRoom:
         Its name.
     whole
         A file for an index that forgets nothing, to go through the tables from the beginning again.
+
+    Attributes
+    ----------
+    horizon, window
+        Within how long a time ids are unique, and how long an event waits for its label (None: no window), in microseconds.
     """
 
     def __init__(self, dataset: str, whole: Path | None = None) -> None:
@@ -97,8 +95,8 @@ class WaitingRoom:
         self._forgets = whole is None
         declared = catalog.load(dataset)
         horizon, window = declared.id_horizon, declared.labels.window
-        self._horizon = _FOR_EVER if horizon is None else horizon // MICROSECOND
-        self._window = None if window is None else window // MICROSECOND
+        self.horizon = _FOR_EVER if horizon is None else horizon // MICROSECOND
+        self.window = None if window is None else window // MICROSECOND
 
     def __enter__(self) -> WaitingRoom:
         with writing(f"the index of ids {self._path}"):
@@ -123,22 +121,22 @@ class WaitingRoom:
         self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)
-        if self._window is not None:  # then windows close, which are found by their events' times
+        if self.window is not None:  # then windows close, which are found by their events' times
             self._connection.execute("CREATE INDEX IF NOT EXISTS event_of_time ON event (time)")
 
     def follow(self) -> None:
         """Take up what the tables have and the index has not, and forget what is too old, in one transaction."""
         labels = Table(self._dataset, "labels")  # the last that ingestion writes: what it has, the others have
-        if self._cursor() == (labels.identity, labels.cursor("ingest"), self._horizon):
+        if self._cursor() == (labels.identity, labels.cursor("ingest"), self.horizon):
             return
-        joined = self._done() if self._forgets else _BEGINNING
+        joined = self._done() if self._forgets else BEGINNING
         labels = Table(self._dataset, "labels")  # opened after: it has all that is joined
         head, identity = labels.cursor("ingest"), labels.identity
         one = self._connection
         one.execute("BEGIN IMMEDIATE")
         try:
             of, after, horizon = self._cursor()
-            if (of, horizon) != (identity, self._horizon) or after > head:
+            if (of, horizon) != (identity, self.horizon) or after > head:
                 for name in ("cursor", "file", "event", "label"):
                     one.execute(f"DELETE FROM {name}")
                 after = 0
@@ -147,12 +145,12 @@ class WaitingRoom:
             one.executemany("INSERT OR IGNORE INTO file VALUES (?, ?, ?)", files.iter_rows())
             # A label that is remembered is two horizons old at most (its event one), and its own event one more.
             new = (pl.col("file") > after) & (pl.col("file") <= head)
-            ages = [max(joined - horizons * self._horizon, _BEGINNING) for horizons in range(4)]
+            ages = [max(joined - horizons * self.horizon, BEGINNING) for horizons in range(4)]
             self._add_events(Table(self._dataset, "events"), new & (pl.col("clock") >= from_microseconds(ages[3])))
             self._add_labels(labels, new & (pl.col("clock") >= from_microseconds(ages[2])))
             self._forget("event", before=ages[1])
             self._forget("label", before=ages[2])
-            one.execute("REPLACE INTO cursor VALUES (?, ?, ?)", (identity, head, self._horizon))
+            one.execute("REPLACE INTO cursor VALUES (?, ?, ?)", (identity, head, self.horizon))
             one.execute("COMMIT")
         except BaseException:
             one.execute("ROLLBACK")
@@ -161,9 +159,9 @@ class WaitingRoom:
     def _done(self) -> int:
         """Return the data's clock up to where all that needs the index is done."""
         clocks = [Table(self._dataset, "examples").cursor("clock")]
-        if self._window is not None:
+        if self.window is not None:
             clocks.append(Table(self._dataset, "outcomes").cursor("clock"))
-        return min(clock or _BEGINNING for clock in clocks)
+        return min(clock or BEGINNING for clock in clocks)
 
     def _cursor(self) -> tuple[str, int, int]:
         """Return which tables the index follows, up to which file, and for which horizon."""
@@ -178,7 +176,7 @@ class WaitingRoom:
         one, first = self._connection, new["arrival"][0]
         one.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, 0)", _tuples(new))
         if one.execute("SELECT 1 FROM label WHERE event IS NULL LIMIT 1").fetchone():
-            one.execute(_MEET.format(horizon=self._horizon), (first,))
+            one.execute(_MEET.format(horizon=self.horizon), (first,))
             met = "SELECT event FROM label WHERE event > arrival AND event >= ?"
             one.execute(f"UPDATE event SET labelled = 1 WHERE arrival IN ({met})", (first,))
 
@@ -189,7 +187,7 @@ class WaitingRoom:
         if not new.height:
             return
         one, first = self._connection, new["arrival"][0]
-        one.executemany(_INSERT_LABEL.format(horizon=self._horizon), _tuples(new))
+        one.executemany(_INSERT_LABEL.format(horizon=self.horizon), _tuples(new))
         one.execute("UPDATE event SET labelled = 1 WHERE arrival IN (SELECT event FROM label WHERE arrival >= ?)", (first,))
 
     def _forget(self, table: str, before: int) -> None:
@@ -203,13 +201,8 @@ class WaitingRoom:
         return None if found is None else (found[0], found[1])
 
     def events(self, ids: pl.Series, before: int = _FOR_EVER) -> pl.DataFrame:
-        """Return the events of these ids that arrived before an arrival and are not forgotten, in order of arrival.
-
-        Returns
-        -------
-        DataFrame
-            ``event_id``, ``arrival`` and the data's ``clock`` at it.
-        """
+        """Return ``arrival``, ``event_id`` and the data's ``clock`` of the events of these ids that arrived before an arrival and
+        are not forgotten, in order of arrival."""
         rows = self._ask("SELECT arrival, event_id, clock FROM event WHERE event_id IN ({})", "event", ids)
         schema: dict[str, Any] = {"arrival": pl.Int64, "event_id": pl.String, "clock": pl.Int64}
         frame = pl.DataFrame(rows, schema=schema, orient="row").filter(pl.col("arrival") < before)
@@ -240,36 +233,14 @@ class WaitingRoom:
             (as text), ``event_arrival``, ``event_time``, ``event_clock``, in order of ``label_arrival``; the earlier labels of
             these events, too.
         """
-        rows = self._connection.execute(_PAIRS, (after + 1, upto)).fetchall()
-        return _as_pairs(rows).filter(pl.max_horizontal("label_arrival", "event_arrival") <= upto)
+        return as_pairs(self.select(_PAIRS, after + 1, upto, columns=PAIR)).filter(
+            pl.max_horizontal("label_arrival", "event_arrival") <= upto
+        )
 
     def arrived(self, after: int, upto: int) -> pl.DataFrame:
         """Return the events that arrived after an arrival, up to another: as :meth:`pairs`, with no label, in order."""
         question = "SELECT event_id, NULL, NULL, NULL, NULL, arrival, time, clock FROM event WHERE arrival > ? AND arrival <= ?"
-        return _as_pairs(self._connection.execute(f"{question} ORDER BY arrival", (after, upto)).fetchall())
-
-    def closings(self, after: int, upto: int) -> pl.DataFrame:
-        """Return the events whose windows close after an arrival, up to another, each with all of its labels.
-
-        Returns
-        -------
-        DataFrame
-            As of :meth:`pairs`, what is the label's being null where an event has none; the ``place`` at which the window
-            closes and the data's ``clock`` there. In no order.
-        """
-        assert self._window is not None, "windows close where there are some"
-        clocks = self._connection.execute(_CLOCKS, (after, upto)).fetchall()
-        if not clocks:
-            return _as_pairs([]).with_columns(place=pl.col("event_arrival"), clock=pl.col("event_time"))
-        since = self.clock(after)
-        opened = _BEGINNING if since is None else since - self._window
-        rows = self._connection.execute(_CLOSINGS, (after, upto, opened, clocks[-1][1] - self._window)).fetchall()
-        arrivals, moments = np.array(clocks, np.int64).T
-        found = _as_pairs(rows)
-        closed = np.searchsorted(moments, found["event_time"].to_physical().to_numpy() + self._window, side="right")
-        place = np.maximum(arrivals[closed], found["event_arrival"].to_numpy())  # or it came when it was closed
-        clock = moments[np.searchsorted(arrivals, place)]
-        return found.with_columns(place=place, clock=pl.Series(clock, dtype=pl.Int64).cast(UTC_MICROSECONDS))
+        return as_pairs(self.select(f"{question} ORDER BY arrival", after, upto, columns=PAIR))
 
     def has_forgotten(self) -> bool:
         """Tell whether there are events that the index no longer knows."""
@@ -286,24 +257,9 @@ class WaitingRoom:
         found = [self._connection.execute(newest.format(table), (upto,)).fetchone() for table in ("event", "label")]
         return max((row[0] for row in found if row), default=None)
 
-    def events_waiting(self, clock: datetime | None, window: timedelta | None) -> int:
-        """Count the events without a label whose window, or else the horizon, is open at this moment of the data's clock."""
-        if clock is None:
-            return 0
-        moment = microseconds(clock)
-        since = _BEGINNING if window is None else moment - window // MICROSECOND
-        waiting = "SELECT count(*) FROM event WHERE labelled = 0 AND time >= ? AND clock >= ?"
-        return self._count(waiting, since, moment - self._horizon)
-
-    def held(self, clock: datetime | None) -> int:
-        """Count the events with a label whose window is open at this moment of the data's clock."""
-        if clock is None or self._window is None:
-            return 0
-        return self._count("SELECT count(*) FROM event WHERE labelled = 1 AND time >= ?", microseconds(clock) - self._window)
-
     def labels_waiting(self) -> int:
         """Count the labels whose event has not arrived and may."""
-        return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self._horizon)
+        return self._count("SELECT count(*) FROM label WHERE event IS NULL AND clock >= ?", (self.clock() or 0) - self.horizon)
 
     def select(self, question: str, *values: int | str | None, columns: Mapping[str, Any]) -> pl.DataFrame:
         """Ask a question in SQL, which changes nothing; the columns are as named, and the rows in its order."""
@@ -323,11 +279,20 @@ class WaitingRoom:
         return found
 
 
-def _as_pairs(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    moments = ("label_time", "label_clock", "event_time", "event_clock")
-    names = ("event_id", "label_arrival", "label_time", "label_clock", "value", "event_arrival", "event_time", "event_clock")
-    schema: dict[str, Any] = dict.fromkeys(names, pl.Int64) | {"event_id": pl.String, "value": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col(moments).cast(UTC_MICROSECONDS))
+@contextmanager
+def everything(name: str) -> Iterator[WaitingRoom]:
+    """Open an index that has forgotten nothing: the dataset's own where that holds, or else one made for the purpose."""
+    with WaitingRoom(name) as room:
+        if not room.has_forgotten():
+            yield room
+            return
+    with tempfile.TemporaryDirectory() as folder, WaitingRoom(name, whole=Path(folder) / "ids.db") as room:
+        yield room
+
+
+def as_pairs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the columns of :data:`PAIR`, their moments as such."""
+    return rows.with_columns(pl.col("label_time", "label_clock", "event_time", "event_clock").cast(UTC_MICROSECONDS))
 
 
 def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:

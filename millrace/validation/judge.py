@@ -138,7 +138,8 @@ def judge(
     tell
         Is told how many questions were answered.
     """
-    steps = progressive.order(questions.asked, questions.answered, cadence, questions.of)
+    told = questions.asked, questions.answered, cadence, questions.of, questions.ranks
+    steps = progressive.order(*told)
     asked = _Asked(dataset.task)
     said: list[tuple[int, Any]] = []
     skipped: list[tuple[datetime, str]] = []
@@ -165,7 +166,7 @@ def judge(
     learning = perf_counter() - started - asked.seconds
     judged = _scored(dataset, questions, [one for one in said if one[0] < questions.asked.size])
     judged.skipped, judged.failure, judged.suspended = skipped, asked.failure, failing >= SUSPEND_AFTER
-    judged.refreshes = progressive.refreshes(questions.asked, questions.answered, cadence, questions.of)
+    judged.refreshes = progressive.refreshes(*told)
     started = perf_counter()
     state.load(state.slim(model))
     judged.seconds = learning + judged.refreshes * (perf_counter() - started)

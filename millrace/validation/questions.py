@@ -39,6 +39,9 @@ DELAYS = ("arrival", "labels", "none")
 """When answers come, by name; or so long after the question, such as ``2h``."""
 
 
+_LOGGED = ("seq", "event_arrival", "event_time", "label", "weight", "label_time", "label_source", "clock")
+
+
 @dataclass(frozen=True)
 class Position:
     """How much of a log is looked at: events up to an ``arrival``, and examples up to a ``seq``."""
@@ -67,6 +70,9 @@ class Questions:
     answered, of
         When each answer comes, likewise or :data:`millrace.progressive.NEVER`, and of which question it is: one a question, in
         their order, by which it is scored; then the defaults that are learned before another answer.
+    ranks
+        The order of answers that come at the same time: as they were learned, where they come when they were delivered; None:
+        that of their questions.
     counts
         Which of them count: not those that were asked before the stretch, or before what is scored of it.
     rows
@@ -85,6 +91,7 @@ class Questions:
     counts: NDArray[np.bool_]
     rows: pl.DataFrame
     segments: NDArray[np.str_] | None
+    ranks: NDArray[np.int64] | None = None
     default: Any = None
     weights: list[float] | None = None
 
@@ -175,8 +182,7 @@ def read(
     dataset = catalog.load(name)
     length = check_delay(delay)
     before = pl.col("event_time") < stretch.end
-    columns = ("event_arrival", "event_time", "label", "weight", "label_time", "label_source", "clock")
-    every = Table(name, "examples").read(*columns, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
+    every = Table(name, "examples").read(*_LOGGED, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
     log, provisional = _last(dataset, at, every)
     open_still = every.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
     events = _events(dataset, at, stretch, log.clear() if known is None else open_still, what_if)
@@ -187,11 +193,12 @@ def read(
     answered = _answered(dataset, rows, asked, delay, length)
     first = rows.with_row_index("of").select("of", "arrival").join(provisional, left_on="arrival", right_on="event_arrival")
     first, at_once = first.sort("of"), asked[first.sort("of")["of"].to_numpy()]
-    weights = pl.concat([rows["weight"], first["weight"]])
+    weights, seqs = (pl.concat([rows[name], first[name]]) for name in ("weight", "seq"))
     return Questions(
         asked=asked,
         answered=np.concatenate([answered, progressive.times(first["clock"]) if delay == "arrival" else at_once]),
         of=np.concatenate([np.arange(asked.size), first["of"].to_numpy()]).astype(np.int64),
+        ranks=seqs.fill_null(0).to_numpy() if delay == "arrival" else None,
         default=dataset.labels.default,
         counts=asked >= microseconds(stretch.scored),
         rows=rows.select("x", "label"),
@@ -257,9 +264,10 @@ def _segments(dataset: Dataset, rows: pl.DataFrame, by: str | None) -> NDArray[n
 
 
 def labelled(dataset: Dataset, at: Position, stretch: Stretch) -> int:
-    """Count the events of a stretch that count and have an answer in the log."""
+    """Count the events of a stretch that count and have an answer in the log by which they are scored."""
     counts = pl.col("event_time").is_between(stretch.scored, stretch.end, closed="left") & (pl.col("seq") <= at.seq)
-    return Table(dataset.name, "examples").read("event_arrival", where=counts)["event_arrival"].n_unique()
+    log = Table(dataset.name, "examples").read(*_LOGGED, where=counts)
+    return int(_last(dataset, at, log)[0]["clock"].count())
 
 
 def nothing(dataset: Dataset, at: Position, stretch: Stretch) -> MillraceError:

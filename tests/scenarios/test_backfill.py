@@ -25,6 +25,7 @@ from millrace.backfill import backfill, differing
 from millrace.errors import MillraceError, UsageError
 from millrace.examples import as_examples
 from millrace.feed import feed
+from millrace.hindsight import answered_before
 from millrace.history import bring_in
 from millrace.infer import infer
 from millrace.ingest import ingest
@@ -135,7 +136,8 @@ def said(shop: Shop) -> list[Any]:
 
 def differences(shop: Shop, model: str) -> list[bits.Difference | None]:
     """Return for each stretch of history the first prediction of a model that is not what it says again."""
-    return [differing(catalog.load("shop"), model, *stretch) for stretch in history.stretches("shop", 0)]
+    dataset = catalog.load("shop")
+    return [differing(dataset, model, stretch) for stretch in answered_before(dataset, history.stretches("shop", 0))]
 
 
 def live(shop: Shop, rows: list[dict[str, Any]]) -> None:
