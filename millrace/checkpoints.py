@@ -161,7 +161,8 @@ def of_version(dataset: str, number: int) -> Checkpoint:
 
 def is_removed(dataset: str, number: int) -> bool:
     """Tell whether retention removed a version from MLflow: its state may be gone at any time."""
-    return Table(dataset, "removals").read("version", where=pl.col("version") == number).height > 0
+    table = Table(dataset, "removals")
+    return table.cursor("remove") > 0 and table.read("version", where=pl.col("version") == number).height > 0
 
 
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:

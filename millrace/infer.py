@@ -203,17 +203,23 @@ def _tell_of_absent(dataset: Dataset, absent: dict[str, Checkpoint], table: Tabl
 
 def _possible(dataset: Dataset, lineup: dict[str, Any], report: InferReport) -> dict[str, Any]:
     """Return the line-up that was logged; or that of today, where one of its versions is lost here since then."""
-    if any(serving.lost(dataset.name, version.number) for version in versions_asked(lineup)):
+    numbers = [version.number for version in versions_asked(lineup)]
+    if any(checkpoints.of_version(dataset.name, number).environment != models.environment() for number in numbers):
         return _lineup(dataset, report)
+    if "pinned" not in lineup:  # retention keeps what is yet to be asked
+        return lineup
+    number, _, sha256 = lineup["pinned"]
     pin = interventions.in_force(dataset.name).pin
-    if "pinned" in lineup and (pin is None or pin.version != lineup["pinned"][0]):
-        number, _, sha256 = lineup["pinned"]
+    why = serving.lost(dataset.name, number)
+    if why is None and (pin is None or pin.version != number):
         try:
             load(dataset, number, sha256)
-        except MillraceError as error:  # the pin was lifted, and these events are not to wait for ever
-            _tell(report, f"v{number} was pinned when events came that are predicted now, and cannot be loaded ({error})")
-            return _lineup(dataset, report)
-    return lineup
+        except MillraceError as error:  # the pin was lifted: these events are not to wait for ever
+            why = str(error)
+    if why is None:
+        return lineup
+    _tell(report, f"v{number} was pinned when events came that are predicted now by what is served today: {why}")
+    return _lineup(dataset, report)
 
 
 def _predict(dataset: Dataset, report: InferReport) -> bool:

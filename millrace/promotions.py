@@ -89,9 +89,9 @@ def record(table: Table, promotions: list[Promotion]) -> None:
         if (there.outcome, there.model, there.before) != (one.outcome, one.model, one.before):
             raise MillraceError(
                 f"promotion {one.number} of {table.path.parent.name} is {there.model} instead of {there.before} after outcome "
-                f"{there.outcome} on record, and {one.model} instead of {one.before} after outcome {one.outcome} now that the race "
-                "is taken up after a run that was cut off: put race, loss and models in the dataset's file back to what they were "
-                f"until one tick has run; or, where {table.path} was changed by hand, restore it from a copy"
+                f"{there.outcome} on record, and {one.model} instead of {one.before} after outcome {one.outcome} now that the "
+                "race is taken up after a run that was cut off: put race, loss and models in the dataset's file back to what "
+                f"they were until one tick has run; or, where {table.path} was changed by hand, restore it from a copy"
             )
     if new:
         table.append(_rows(new), {"promote": new[-1].number})

@@ -57,9 +57,8 @@ def current(dataset: Dataset) -> Serving:
         return Serving(versions, pin.model, checkpoints.of_version(dataset.name, pin.version))
     model = model if model in versions else PRIOR
     if problem and model in versions:
-        problem += (
-            f"; until it is lifted (millrace pin {dataset.name} --off), {model} v{versions[model].version} is served instead"
-        )
+        newest = f"{model} v{versions[model].version}"
+        problem += f"; until the pin is lifted (millrace pin {dataset.name} --off --reason …), {newest} is served instead"
     return Serving(versions, model, versions.get(model), problem)
 
 
