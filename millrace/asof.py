@@ -45,7 +45,9 @@ class AsOfReport:
 
 
 def publish_at(name: str, model: str, to: datetime | int | str, progress: Progress | None = None) -> AsOfReport:
-    """Make a model as it was at a moment or a place of the log a version in MLflow, which no alias points to and nothing serves.
+    """Make a model as it was at a moment or a place of the log a version in MLflow.
+
+    No alias points to it, and it is served only where a person pins it.
 
     Where it is a version already, that one is told.
 

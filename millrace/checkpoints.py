@@ -39,7 +39,7 @@ class Checkpoint:
     parent
         The sha256 of the state that was folded on; None at ``seq`` 0.
     version, run_id
-        In MLflow. A version without a run was made of a past state, and inference never loads it.
+        In MLflow. A version without a run was made of a past state: inference loads it only where a person has pinned it.
     """
 
     model: str
@@ -159,6 +159,12 @@ def of_version(dataset: str, number: int) -> Checkpoint:
     return _VERSIONS[key]
 
 
+def is_removed(dataset: str, number: int) -> bool:
+    """Tell whether retention removed a version from MLflow: its state may be gone at any time."""
+    table = Table(dataset, "removals")
+    return table.cursor("remove") > 0 and table.read("version", where=pl.col("version") == number).height > 0
+
+
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:
     found = {model: seq for model, seq in seqs.items() if seq >= 0}
     if not found:
@@ -224,7 +230,7 @@ def version_of(table: Table, stands: Checkpoint, removed: Set[int]) -> int | Non
 
 
 def record(table: Table, version: Checkpoint) -> None:
-    """Record a version of a past state, which changes nothing about where the fold stands or what inference loads."""
+    """Record a version of a past state: where the fold stands and what predicts stay as they are, unless a person pins it."""
     table.append(_frame(replace(version, run_id=None)), {})
 
 

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from millrace import catalog, checkpoints, interventions, models, promotions, tables
+from millrace import catalog, checkpoints, interventions, promotions, race, serving, tables
 from millrace.dataset import Dataset
-from millrace.errors import UsageError, unknown
+from millrace.errors import MillraceError, UsageError, unknown
+from millrace.infer import load
 from millrace.interventions import Intervention
 from millrace.publish import PublishReport, publish
 from millrace.race import RaceReport, WouldReport, score, would
-from millrace.tables import Table
+
+_ATTEMPTS = 10
+"""So often the race is scored to its end before an order, while others score it, too."""
 
 
 @dataclass
@@ -113,8 +116,8 @@ def pin(name: str, what: int | str | None = None, reason: str = "", off: bool = 
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, model or version, or the version is of another environment; nothing is pinned, with
-        `off`; and as :func:`promote`.
+        When there is no such dataset, model or version, or the version cannot be loaded: it is of another environment, or was
+        removed; nothing is pinned, with `off`; and as :func:`promote`.
     """
     with _ordering(name, reason) as dataset:
         if off:
@@ -153,7 +156,8 @@ def pause(name: str, reason: str = "", off: bool = False) -> ControlReport:
     UsageError, DatasetError
         When it is paused already, or not, with `off`; and as :func:`promote`.
     """
-    with _ordering(name, reason):
+    _asked(name, reason)
+    with interventions.held(name):
         paused = interventions.in_force(name).pause
         if off == (paused is None):
             raise UsageError(f"{name} is not paused" if off else f"{name} is {paused}")
@@ -162,40 +166,60 @@ def pause(name: str, reason: str = "", off: bool = False) -> ControlReport:
     return ControlReport(name, order, done)
 
 
-@contextmanager
-def _ordering(name: str, reason: str) -> Iterator[Dataset]:
-    """Hand over the dataset while nothing in the race can change, for an order that has its reason."""
+def _asked(name: str, reason: str) -> Dataset:
     dataset = catalog.load(name)
     if not reason.strip():
         raise UsageError('why? the reason is kept with what is done; write --reason "…"')
     if not tables.created(name):
         raise UsageError(f"nothing has arrived for {name} yet; put files into the landing folder, or try: millrace feed {name}")
-    with interventions.held(name):
-        yield dataset
+    return dataset
+
+
+@contextmanager
+def _ordering(name: str, reason: str) -> Iterator[Dataset]:
+    """Hand over the dataset while nothing in the race can change, for an order that has its reason.
+
+    Where a run was cut off between a promotion and the race's account of it, or an order is not obeyed yet, the race comes
+    first: an order that stood before such a promotion would be lost.
+    """
+    dataset = _asked(name, reason)
+    for _ in range(_ATTEMPTS):
+        with interventions.held(name):
+            if race.settled(name):
+                yield dataset
+                return
+        score(name)
+    raise MillraceError(
+        f"the promotions of {name} on record go on after its race, though that was scored to its end: a table was changed by "
+        f"hand; restore {tables.folder(name)} from a copy"
+    )
 
 
 def _crown(dataset: Dataset, action: str, model: str, reason: str) -> Intervention:
-    if model not in checkpoints.published(Table(dataset.name, "checkpoints"), [model]):
+    if model not in serving.current(dataset).versions:
         raise UsageError(f"{model} has no version to serve yet: it catches up with the log; run: millrace learn {dataset.name}")
     return interventions.record(dataset.name, action, model, None, reason)
 
 
 def _version(dataset: Dataset, what: int | str) -> checkpoints.Checkpoint:
-    table, text = Table(dataset.name, "checkpoints"), str(what).removeprefix("v")
+    text = str(what).removeprefix("v")
     if text.isdigit():
         found = checkpoints.of_version(dataset.name, int(text))
     elif what in dataset.racing:
-        newest = checkpoints.published(table, [str(what)])
-        if not newest:
-            raise UsageError(f"{what} has no version yet; run: millrace learn {dataset.name}")
-        found = newest[str(what)]
+        newest = serving.current(dataset).versions.get(str(what))
+        if newest is None:
+            raise UsageError(f"{what} has no version to serve yet; run: millrace learn {dataset.name}")
+        found = newest
     else:
         raise unknown("version or model", str(what), [*dataset.racing, "v12"])
-    if found.environment != models.environment():
-        raise UsageError(
-            f"v{found.version} was made in another environment ({found.environment}) and is not loaded here; make it again by: "
-            f"millrace replay {dataset.name} {found.model} --to {found.seq}"
-        )
+    number = found.version or 0
+    if why := serving.lost(dataset.name, number):
+        raise UsageError(f"v{number} of {found.model} cannot be served: {why}")
+    try:
+        load(dataset, number, found.sha256)
+    except MillraceError as error:
+        why = f"v{number} of {found.model} cannot be loaded ({error}); make it again: {serving.again(dataset.name, found)}"
+        raise UsageError(why) from error
     return found
 
 

@@ -25,8 +25,8 @@ from millrace import (
     interventions,
     models,
     outbox,
-    promotions,
     publish,
+    serving,
     state,
     tables,
     task,
@@ -173,29 +173,25 @@ def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
     Before the log begins, every model gets a version at seq 0, and before the first prediction one where it stands. One that is
     declared later joins when it has caught up, and so does one whose versions were all made in another environment.
     """
-    table, environment = Table(dataset.name, "checkpoints"), models.environment()
-    racing = checkpoints.loadable(table, dataset.racing, environment)
-    elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in racing])
-    if PRIOR not in racing or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
-        problems = publish.begin(dataset)
-        table = Table(dataset.name, "checkpoints")
-        racing = checkpoints.loadable(table, dataset.racing, environment)
-        report.problems += [problem for problem in problems if problem not in report.problems]
-        _tell_of_absent(dataset, {model: one for model, one in elsewhere.items() if model not in racing}, table, report)
-    if PRIOR not in racing:
+    now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
+    elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in now.versions])
+    if PRIOR not in now.versions or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
+        _tell(report, *publish.begin(dataset))
+        now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
+        _tell_of_absent(dataset, {model: one for model, one in elsewhere.items() if model not in now.versions}, table, report)
+    if PRIOR not in now.versions or now.version is None:
         raise MillraceError(f"dataset {dataset.name!r} has no published model yet; run: millrace learn {dataset.name}")
-    champion = promotions.champion(dataset.name)
-    # A model that was removed from the dataset's file stops predicting; the base rate then stands in.
-    lineup: dict[str, Any] = {"champion": champion if champion in racing else PRIOR}
-    lineup["versions"] = {m: [c.version, c.seq, c.sha256] for m, c in racing.items()}
-    pin = interventions.in_force(dataset.name).pin
-    if pin and pin.version is not None and pin.model:
-        pinned = checkpoints.of_version(dataset.name, pin.version)
-        lineup["champion"] = pin.model
-        newest = racing.get(pin.model)
-        if not newest or newest.version != pin.version:
-            lineup["pinned"] = [pinned.version, pinned.seq, pinned.sha256]
+    if now.problem:
+        _tell(report, now.problem)
+    lineup: dict[str, Any] = {"champion": now.model}
+    lineup["versions"] = {m: [c.version, c.seq, c.sha256] for m, c in now.versions.items()}
+    if now.pinned:
+        lineup["pinned"] = [now.version.version, now.version.seq, now.version.sha256]
     return lineup
+
+
+def _tell(report: InferReport, *problems: str) -> None:
+    report.problems += [problem for problem in problems if problem not in report.problems]
 
 
 def _tell_of_absent(dataset: Dataset, absent: dict[str, Checkpoint], table: Table, report: InferReport) -> None:
@@ -204,18 +200,32 @@ def _tell_of_absent(dataset: Dataset, absent: dict[str, Checkpoint], table: Tabl
     for model, one in absent.items():
         at = stand[model].seq if stand[model].environment != one.environment else 0
         other = models.elsewhere(one.environment)
-        said = (
+        _tell(
+            report,
             f"model {model!r} does not predict: v{one.version} was made in another environment ({other}), and is not loaded in "
-            f"this one; it is built again from the log, now at seq {at:,} of {head:,}"
+            f"this one; it is built again from the log, now at seq {at:,} of {head:,}",
         )
-        if said not in report.problems:
-            report.problems.append(said)
 
 
-def _of_here(dataset: Dataset, lineup: dict[str, Any]) -> bool:
-    """Tell whether the versions that are to predict can be loaded in this environment."""
-    versions = (checkpoints.of_version(dataset.name, number) for number, *_ in lineup["versions"].values())
-    return all(one.environment == models.environment() for one in versions)
+def _possible(dataset: Dataset, lineup: dict[str, Any], report: InferReport) -> dict[str, Any]:
+    """Return the line-up that was logged; or that of today, where one of its versions is lost here since then."""
+    numbers = [version.number for version in versions_asked(lineup)]
+    if any(checkpoints.of_version(dataset.name, number).environment != models.environment() for number in numbers):
+        return _lineup(dataset, report)
+    if "pinned" not in lineup:  # retention keeps what is yet to be asked
+        return lineup
+    number, _, sha256 = lineup["pinned"]
+    pin = interventions.in_force(dataset.name).pin
+    why = serving.lost(dataset.name, number)
+    if why is None and (pin is None or pin.version != number):
+        try:
+            load(dataset, number, sha256)
+        except MillraceError as error:  # the pin was lifted: these events are not to wait for ever
+            why = str(error)
+    if why is None:
+        return lineup
+    _tell(report, f"v{number} was pinned when events came that are predicted now by what is served today: {why}")
+    return _lineup(dataset, report)
 
 
 def _predict(dataset: Dataset, report: InferReport) -> bool:
@@ -231,9 +241,7 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     if not rows.height or rows["versions"][0] is None:  # only labels came, or history
         table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head
-    lineup = orjson.loads(rows["versions"][0])
-    if not _of_here(dataset, lineup):  # it was upgraded since these events were taken up: the versions of today predict them
-        lineup = _lineup(dataset, report)
+    lineup = _possible(dataset, orjson.loads(rows["versions"][0]), report)
     asked = versions_asked(lineup)
     report.champion, report.versions = lineup["champion"], {m: number for m, (number, *_) in lineup["versions"].items()}
     report.served = next(version.number for version in asked if version.served)

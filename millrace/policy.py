@@ -184,7 +184,7 @@ def _outcomes(dataset: Dataset, asked: _Asked | None) -> Iterator[tuple[int, int
     head = standings.cursor("matured")
     commits = standings.read("outcome", "at").drop_nulls("outcome").group_by("outcome").agg(pl.col("at").min()).sort("outcome")
     upto, moments = commits["outcome"].to_list(), commits["at"].to_list()
-    columns = ("number", "seq", "event_arrival", "event_time", "label", "clock")
+    columns = ("number", "seq", "event_arrival", "arrival", "event_time", "label", "clock")
     for after in range(0, head, _OUTCOMES_AT_ONCE):
         rows = Table(dataset.name, "outcomes").read(
             *columns, where=pl.col("number").is_between(after + 1, min(after + _OUTCOMES_AT_ONCE, head))
@@ -203,12 +203,12 @@ def _outcomes(dataset: Dataset, asked: _Asked | None) -> Iterator[tuple[int, int
             if not row["answered"]:
                 said.setdefault(row["arrival"], {})[row["model"]] = prediction
                 when[row["arrival"]] = (None, row["seq"])
-        for number, seq, arrival, time, label, clock in rows.iter_rows():
+        for number, seq, arrival, place, time, label, clock in rows.iter_rows():
             if arrival in said:
                 wanted = {model: one for model, one in said[arrival].items() if model in dataset.racing}
                 scored = moments[min(bisect_left(upto, number), len(moments) - 1)]
                 at, knew = when[arrival]
-                one = Outcome(arrival, time, label, clock, number, seq, wanted, served.get(arrival), at, knew, scored)
+                one = Outcome(arrival, place, time, label, clock, number, seq, wanted, served.get(arrival), at, knew, scored)
                 yield number, head, one
 
 

@@ -71,14 +71,28 @@ def champion(dataset: str) -> str:
 
 
 def record(table: Table, promotions: list[Promotion]) -> None:
-    """Append promotions that are newer than those on record.
+    """Append promotions that are newer than those on record; those that are there already are compared.
 
     Raises
     ------
     ConflictError
         When another process has promoted since the table was opened.
+    MillraceError
+        When another promotion is on record by the number of one of these.
     """
-    new = [promotion for promotion in promotions if promotion.number > table.cursor("promote")]
+    head = table.cursor("promote")
+    new = [promotion for promotion in promotions if promotion.number > head]
+    again = {promotion.number: promotion for promotion in promotions if promotion.number <= head}
+    rows = table.read(where=pl.col("number").is_in(list(again))).iter_rows(named=True) if again else ()
+    for there in (Promotion(**row) for row in rows):
+        one = again[there.number]
+        if (there.outcome, there.model, there.before) != (one.outcome, one.model, one.before):
+            raise MillraceError(
+                f"promotion {one.number} of {table.path.parent.name} is {there.model} instead of {there.before} after outcome "
+                f"{there.outcome} on record, and {one.model} instead of {one.before} after outcome {one.outcome} now that the "
+                "race is taken up after a run that was cut off: put race, loss and models in the dataset's file back to what "
+                f"they were until one tick has run; or, where {table.path} was changed by hand, restore it from a copy"
+            )
     if new:
         table.append(_rows(new), {"promote": new[-1].number})
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import polars as pl
 
-from millrace import alias, catalog, checkpoints, interventions, models, promotions, race
+from millrace import alias, catalog, checkpoints, interventions, models, promotions, race, serving
 from millrace.checkpoints import Checkpoint
 from millrace.clock import microseconds, write_moment
 from millrace.dataset import PRIOR, Dataset
@@ -125,7 +125,7 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
             for last in deleted
             if last.model in report.versions
         ]
-        _set_aliases(registry, newest, crowned, report)
+        _set_aliases(registry, dataset, crowned, report)
         _log_metrics(registry, newest, before, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
@@ -239,17 +239,16 @@ def _description(
     return learned + until + scored + source + f".{crown} State `{stands.digest[:16]}`."
 
 
-def _set_aliases(registry: Registry, newest: dict[str, Checkpoint], crowned: Promotion | None, report: PublishReport) -> None:
-    """Point the aliases at what the tables say: those of new versions, and the champion's until it agrees."""
+def _set_aliases(registry: Registry, dataset: Dataset, crowned: Promotion | None, report: PublishReport) -> None:
+    """Point the aliases at what the tables say: those of new versions, and ``champion`` at what is served, until it agrees."""
     for model, number in report.versions.items():
         if registry.version_of(model) != number:
             registry.alias(model, number)
-    orders = interventions.in_force(report.dataset)
-    pinned = orders.pin if orders.pin and orders.pin.version is not None else None
-    served = pinned.version if pinned else newest[report.champion].version if report.champion in newest else None
-    if served is not None:
-        why = str(orders.pin) if orders.pin else crowned.reason if crowned else ""
-        moved = alias.serve(registry, report.dataset, served, {"served": why, "paused": str(orders.pause or "")})
+    orders, now = interventions.in_force(report.dataset), serving.current(dataset)
+    if now.version is not None and now.version.version is not None:
+        why = now.problem or (str(orders.pin) if orders.pin else crowned.reason if crowned else "")
+        tags = {"served": why, "paused": str(orders.pause or "")}
+        moved = alias.serve(registry, report.dataset, now.version.version, tags)
         report.problems += [moved] if moved else []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,7 +91,7 @@ class _Given:
     before
         Promotions by the rule before there were outcomes, in order; up to ``quiet``, a place of the log, these stand alone.
     stand
-        Promotions that stand as they are on record, by outcome.
+        Promotions that stand as they are on record, by outcome; each stands once.
     rule, replace
         Whether others are made by the rule and by orders, and in place of a champion that has left the file.
     """
@@ -99,7 +99,7 @@ class _Given:
     orders: Orders
     before: Sequence[Promotion]
     quiet: int
-    stand: Mapping[int, list[Promotion]]
+    stand: dict[int, list[Promotion]]
     rule: bool = True
     replace: bool = True
 
@@ -146,6 +146,13 @@ def score(name: str) -> RaceReport:
         report.promoted.extend(found)
         if upto >= head:
             return _stands(report, race)
+
+
+def settled(name: str) -> bool:
+    """Tell whether the race has kept account of all that was made of it: of each promotion on record, and of each order."""
+    standings, last = Table(name, "standings"), promotions.latest(name)
+    kept = last is None or (last.outcome or 0) <= standings.cursor("matured")
+    return kept and standings.cursor("obeyed") >= interventions.count(name)
 
 
 def _stands(report: RaceReport, race: Race) -> RaceReport:
@@ -237,17 +244,17 @@ def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
 
 def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> list[Promotion]:
     """Score the outcomes after one up to another, in order; promote by the rule, as was ordered, or as is on record."""
-    columns = ("number", "seq", "event_arrival", "label", pl.col("clock").to_physical())
+    columns = ("number", "seq", "arrival", "event_arrival", "label", pl.col("clock").to_physical())
     rows = Table(dataset.name, "outcomes").read(*columns, where=pl.col("number").is_between(after + 1, upto))
     said = _said(dataset, rows["event_arrival"])
     before = deque(one for one in given.before if one.number > race.number)
     found = _by_hand(race, given)
-    for race.outcome, race.seq, arrival, label, clock in rows.iter_rows():
+    for race.outcome, race.seq, race.place, arrival, label, clock in rows.iter_rows():
         race.clock = from_microseconds(clock)
         while before and before[0].seq <= race.seq:
             race.stand(before.popleft())
         if arrival in said:
-            race.score(dataset, said[arrival], label)
+            race.score(dataset, said[arrival], label, arrival)
             if given.rule and race.seq > given.quiet and race.outcome not in given.stand:
                 promotion = (race.replace(dataset) if given.replace else None) or race.decide(dataset)
                 found += [promotion] if promotion else []
@@ -257,7 +264,7 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> 
 
 def _by_hand(race: Race, given: _Given) -> list[Promotion]:
     """Let the promotions stand here that do, and do what was ordered when the race stood here."""
-    for promotion in given.stand.get(race.outcome, []):
+    for promotion in given.stand.pop(race.outcome, []):
         race.stand(promotion)
     made = [race.obey(order) for order in given.orders.at(race.outcome) if given.rule or order.action not in PROMOTING]
     return [promotion for promotion in made if promotion]

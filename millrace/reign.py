@@ -112,6 +112,8 @@ class Reign:
         Who reigns, and who did before.
     since
         The data's clock when it began; None for the first.
+    place
+        The arrival of what came last when it began.
     outcomes
         How many outcomes were scored in it.
     worse_since
@@ -121,6 +123,7 @@ class Reign:
     champion: str = PRIOR
     before: str | None = None
     since: datetime | None = None
+    place: int = 0
     outcomes: int = 0
     pairs: dict[str, Pair] = field(default_factory=dict)
     worse_since: datetime | None = None

@@ -51,10 +51,16 @@ class Race:
         self.number = 0  # of promotions
         self.pinned = False
         self.outcome, self.seq = 0, 0
+        self.place = 0  # the arrival at which the outcome was final
         self.clock: datetime | None = None
 
-    def score(self, dataset: Dataset, said: Mapping[str, Prediction], label: Any) -> None:
-        """Score what each model said of one event, now that its label is known."""
+    def score(self, dataset: Dataset, said: Mapping[str, Prediction], label: Any, arrival: int) -> None:
+        """Score what each model said of one event, now that its label is known.
+
+        Of an event that arrived in a champion's reign, and that the champion did not predict, what was served in its place is
+        compared with the shadows: what ``prior`` said. So a champion that predicts no more is judged by what it leaves to others,
+        and gives way. One that arrived before is not its to answer for.
+        """
         losses = {model: dataset.race_loss.of(prediction, label) for model, prediction in said.items()}
         for model, loss in losses.items():
             if model not in self.racers:
@@ -71,17 +77,19 @@ class Race:
                     metrics.update(metric, said[model], label)
                 except Exception as error:  # noqa: BLE001 - it decides nothing, so it holds up nothing
                     racer.failed[type(metric).__name__] = f"{type(error).__name__}: {error}"
+        if self.reign.champion not in losses and PRIOR in losses and arrival > self.reign.place:
+            losses[self.reign.champion] = losses[PRIOR]
         self.reign.see(dataset, losses, self.clock)
 
     def promote(self, model: str, reason: str, evidence: str) -> Promotion:
         """Let another model be champion from here on."""
         before, self.number = self.reign.champion, self.number + 1
-        self.reign = Reign(model, before, self.clock)
+        self.reign = Reign(model, before, self.clock, self.place)
         return Promotion(self.number, self.seq, model, before, reason, evidence, self.clock, outcome=self.outcome)
 
     def stand(self, promotion: Promotion) -> None:
         """Let a promotion stand that is on record."""
-        self.number, self.reign = promotion.number, Reign(promotion.model, promotion.before, self.clock)
+        self.number, self.reign = promotion.number, Reign(promotion.model, promotion.before, self.clock, self.place)
 
     def replace(self, dataset: Dataset) -> Promotion | None:
         """Let the best of the others stand in for a champion that is no longer in the dataset's file."""

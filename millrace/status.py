@@ -26,6 +26,7 @@ from millrace import (
     promotions,
     race,
     remembered,
+    serving,
     tables,
 )
 from millrace.clock import write_moment
@@ -161,21 +162,24 @@ def status(name: str) -> Status:
     scores = {name: (model.labelled, model.loss) for name, model in found.models.items()}
     for name, ahead in outlook(dataset, found.clock, scores).items():
         found.models[name].outlook = ahead
-    _tell_orders(found)
+    _tell_served(found, dataset)
     _look_for_problems(found, dataset)
     return found
 
 
-def _tell_orders(found: Status) -> None:
+def _tell_served(found: Status, dataset: Dataset) -> None:
     orders = interventions.in_force(found.dataset)
     found.pinned = vars(orders.pin) if orders.pin else None
     found.paused = vars(orders.pause) if orders.pause else None
-    model, version = found.champion or "", None
-    if orders.pin and orders.pin.version is not None:
-        model, version = orders.pin.model or "", orders.pin.version
-    elif model in found.models:
-        version = found.models[model].version
-    found.served = f"{model} v{version}" if version is not None else None
+    now = serving.current(dataset)
+    found.served = f"{now.model} v{now.version.version}" if now.version else None
+    if now.problem:
+        found.problems.append(now.problem)
+    if found.served and found.champion in dataset.racing and found.champion not in now.versions:
+        found.problems.append(
+            f"the champion {found.champion!r} does not predict: it has no version of this environment, and joins when it is "
+            f"built again from the log (run: millrace run {found.dataset}); the race counts what prior says in its place"
+        )
     if moved := alias.mark(found.dataset).moved:
         found.problems.append(moved)
 

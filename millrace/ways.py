@@ -46,11 +46,12 @@ class Reign:
 class Outcome:
     """An outcome, what was said of its event, and what tells which promotions had taken effect then.
 
-    ``at`` is when the event was predicted (None where that was not in service; then ``knew`` counts, the seq that was known),
-    ``scored`` when the race came to the outcome.
+    ``place`` is the arrival at which it was final; ``at`` is when the event was predicted (None where that was not in service;
+    then ``knew`` counts, the seq that was known), ``scored`` when the race came to the outcome.
     """
 
     arrival: int
+    place: int
     time: datetime
     label: Any
     clock: datetime
@@ -129,8 +130,8 @@ class Ways:
         self._stretch.append((one, beside))
         if len(self._stretch) == self._length:
             self._close()
-        self._race.outcome, self._race.seq, self._race.clock = one.number, one.seq, one.clock
-        self._race.score(self._dataset, one.said, one.label)
+        self._race.outcome, self._race.seq, self._race.place, self._race.clock = one.number, one.seq, one.place, one.clock
+        self._race.score(self._dataset, one.said, one.label, one.arrival)
         if promotion := self._race.decide(self._dataset):
             self._promoted.append(promotion.model)
             self._scored.append(one.scored)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from millrace import checkpoints
 from tests.shop import Shop
 
 CHECKOUT = Path(__file__).parent.parent
@@ -73,6 +74,7 @@ def undone(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     before.close()
     now.close()
     shutil.rmtree(kept)
+    checkpoints._VERSIONS.clear()  # what was undone gives the numbers of versions anew
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ def test_a_version_tells_in_mlflow_why_it_is_served(lived: Shop) -> None:
         ("promote shop logistc --reason x", "did you mean 'logistic'?"),
         ("promote shop prior --reason x", "prior is the champion of shop already"),
         ("rollback shop --reason x", "there was none before it"),
-        ("pin shop v99 --reason x", "unknown version 99 of shop; the newest is v"),
+        ("pin shop v99 --reason x", "unknown version 99 of shop: it is not on record in"),
         ("pin shop logistc --reason x", "did you mean 'logistic'?"),
         ("pin shop --off --reason x", "shop is not pinned"),
         ("pause shop --off --reason x", "shop is not paused"),
