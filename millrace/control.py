@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from millrace import catalog, checkpoints, interventions, models, promotions, tables
+from millrace import catalog, checkpoints, interventions, models, promotions, retention, tables
 from millrace.dataset import Dataset
 from millrace.errors import UsageError, unknown
 from millrace.interventions import Intervention
@@ -113,8 +113,8 @@ def pin(name: str, what: int | str | None = None, reason: str = "", off: bool = 
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, model or version, or the version is of another environment; nothing is pinned, with
-        `off`; and as :func:`promote`.
+        When there is no such dataset, model or version, or the version is of another environment or was removed; nothing is
+        pinned, with `off`; and as :func:`promote`.
     """
     with _ordering(name, reason) as dataset:
         if off:
@@ -191,11 +191,14 @@ def _version(dataset: Dataset, what: int | str) -> checkpoints.Checkpoint:
         found = newest[str(what)]
     else:
         raise unknown("version or model", str(what), [*dataset.racing, "v12"])
+    why = None
     if found.environment != models.environment():
-        raise UsageError(
-            f"v{found.version} was made in another environment ({found.environment}) and is not loaded here; make it again by: "
-            f"millrace replay {dataset.name} {found.model} --to {found.seq}"
-        )
+        why = f"was made in another environment ({found.environment}) and is not loaded here"
+    elif retention.removed(dataset.name, [found.version or 0]):
+        why = "was removed by retention"
+    if why:
+        again = f"millrace replay {dataset.name} {found.model} --to {found.seq}"
+        raise UsageError(f"v{found.version} {why}; make it again by: {again}")
     return found
 
 
