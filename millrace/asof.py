@@ -67,7 +67,8 @@ def publish_at(name: str, model: str, to: datetime | int | str, progress: Progre
     begin = kept[0] if kept else fold.fresh(dataset, model, fingerprint)
     learner = Learner(checkpoints.read_state(name, begin.sha256, model), dataset.task, begin.failing)
     stands = fold.advanced(name, begin, learner, Table(name, "examples"), seq, seq, progress)
-    already = checkpoints.version_of(table, stands, retention.removed(name))
+    versions = checkpoints.versions_of(table, stands)
+    already = max(versions - retention.removed(name, versions), default=None)
     report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, already)
     if report.version:
         return report

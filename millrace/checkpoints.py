@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -222,11 +222,11 @@ def _short(environment: str) -> str:
     return hashlib.sha256(environment.encode()).hexdigest()[:8]
 
 
-def version_of(table: Table, stands: Checkpoint, removed: Set[int]) -> int | None:
-    """Return the version that a state is already, in its lineage; None where it is none, or those that it was are removed."""
+def versions_of(table: Table, stands: Checkpoint) -> set[int]:
+    """Return the versions that a state has been made in its lineage, also those that were removed since."""
     same = (pl.col("seq") == stands.seq) & (pl.col("digest") == stands.digest)
     rows = table.read("version", where=_of(stands.model, stands.fingerprint, stands.environment) & same)
-    return max(set(rows["version"].drop_nulls()) - removed, default=None)
+    return set(rows["version"].drop_nulls())
 
 
 def record(table: Table, version: Checkpoint) -> None:

@@ -132,8 +132,9 @@ class Race:
 class Retention:
     """Which versions stay in MLflow, on the clock of the data; ``maintain`` removes the others.
 
-    Always kept are what an alias points to, the newest of each model, and what a person made of the past. Any other can be built
-    again from the log. A length of time is a text with a unit, such as ``"30d"``, or a timedelta.
+    Always kept are what an alias points to, what is pinned, the newest of each model, and what a person made of the past. Any
+    other can be built again from the log. A model counts apart for each of its definitions and environments. A length of time
+    is a text with a unit, such as ``"30d"``, or a timedelta.
 
     Parameters
     ----------

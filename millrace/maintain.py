@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, landing, memory, orphans, retention, tables
+from millrace import catalog, landing, orphans, remaining, retention, tables
 from millrace.clock import now
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.remembered import Remembered
@@ -35,6 +35,8 @@ KEEP_FILES = timedelta(days=30)
 """How long files that were taken in are kept by default."""
 SMALL_FILES = 200
 """So many in one table make maintenance due."""
+_ORPHANS_SOUGHT = timedelta(days=1)
+"""By so much, and more than it notes, the search for orphans may begin before what is looked at."""
 _FIRST_TO_GROW = ("files", "checkpoints")
 """Every tick that takes anything in adds to the one, and every model that learns to the other."""
 _TARGET_BYTES = 32 * 2**20
@@ -142,6 +144,8 @@ def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> 
             report.problems.append(str(error))
         _remove_states(report)
         _remove_files(report, keep)
+        if not dry_run and not report.problems:  # where MLflow was away, the next has still to look at all
+            remaining.keep(name, now() - RETENTION - _ORPHANS_SOUGHT)
     return report
 
 
@@ -248,23 +252,12 @@ def _remove_states(report: MaintainReport) -> None:
 
 def _needed_states(report: MaintainReport) -> set[str]:
     """Return the sha256 of each state to keep. Versions that are yet to predict are among those that stay."""
-    name = report.dataset
-    rows = Table(name, "checkpoints").read("model", "fingerprint", "environment", "seq", "sha256", "version", "at")
-    remembered, rows = rows.filter(model=memory.NAME), rows.filter(pl.col("model") != memory.NAME)  # large, and followed quickly
-    removed = retention.removed(name).union(report.versions.versions if report.versions else ())
-    lineage = ("model", "fingerprint", "environment")
-    by_time, by_seq = rows.sort("at"), rows.sort("seq", "at")
-    scores, young = Table(name, "standings").read("sha256", "seq", "at").sort("seq", "at"), pl.col("at") >= now() - RETENTION
-    kept = [
-        scores.tail(1),
-        scores.filter(young),
-        remembered.sort("seq", "at").tail(1),
-        remembered.filter(young),
-        rows.filter(young),
-        rows.filter(pl.col("version").is_not_null() & ~pl.col("version").is_in(list(removed))),
-        by_seq.unique(lineage, keep="last"),
-        by_time.with_columns(pl.col("at").dt.date().alias("day")).unique([*lineage, "day"], keep="last"),
-    ]
+    young, goes = pl.col("at") >= now() - RETENTION, report.versions.versions if report.versions else []
+    rows = remaining.read(report.dataset)
+    rows = rows.with_columns(pl.col("removed") | pl.col("version").is_in(goes).fill_null(value=False))
+    standings = Table(report.dataset, "standings")
+    scores = standings.read("sha256", "seq", "at", where=young | (pl.col("seq") >= standings.cursor("seq"))).sort("seq", "at")
+    kept = [scores.tail(1), scores.filter(young), remaining.stay(rows), rows.filter(young)]
     return {sha256 for part in kept for sha256 in part["sha256"]}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace import removal, tracking
+from millrace import remaining, removal, tracking
 from millrace.clock import from_microseconds, microseconds
 from millrace.dataset import Dataset
 from millrace.settings import settings
@@ -59,9 +59,8 @@ def remove(dataset: Dataset, end: datetime, dry_run: bool = False) -> tuple[int,
     RegistryError
         When MLflow cannot be reached, or refuses.
     """
-    table, checkpoints = Table(dataset.name, "removals"), Table(dataset.name, "checkpoints")
-    rows = checkpoints.read("model", "sha256", "version", "run_id", "at")
-    published = rows.drop_nulls("version").sort("at")
+    table, rows = Table(dataset.name, "removals"), remaining.read(dataset.name)
+    published = rows.drop_nulls("version")
     if not published.height:
         return 0, 0
     start = max(published["at"][0], from_microseconds(table.cursor("orphans")))

@@ -8,16 +8,17 @@ by the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 import polars as pl
 
-from millrace import removal, tracking
+from millrace import interventions, remaining, removal, tracking
 from millrace.clock import from_microseconds, now
 from millrace.dataset import Dataset
+from millrace.infer import versions_asked
 from millrace.settings import settings
 from millrace.tables import Table
 
@@ -43,16 +44,20 @@ class RetentionReport:
         return f"{said}; {self.kept:,} kept" + (f", {self.wait:,} wait for the next run" if self.wait else "")
 
 
-def removed(name: str) -> set[int]:
-    """Return the numbers of the versions that retention removed."""
-    return set(Table(name, "removals").read("version")["version"])
+def removed(name: str, versions: Iterable[int]) -> set[int]:
+    """Return which of these versions retention removed; their range prunes what is read."""
+    asked = pl.Series(sorted(set(versions)), dtype=pl.Int64)
+    if not asked.len():
+        return set()
+    among = pl.col("version").is_between(asked[0], asked[-1]) & pl.col("version").is_in(asked.implode())
+    return set(Table(name, "removals").read("version", where=among)["version"])
 
 
 def apply(dataset: Dataset, dry_run: bool = False) -> RetentionReport:
     """Remove the versions that the dataset's retention does not keep, the oldest first; one process at a time.
 
-    Costs a read of the table of checkpoints and of the features within ``retention.predictions``, and about a millisecond a
-    version; memory is that of a hundred thousand events. A run removes at most 5,000, through a server 1,000.
+    Costs a read of the checkpoints that remain and of the predictions within ``retention.predictions``, and about a millisecond
+    a version; memory is that of a hundred thousand events. A run removes at most 5,000, through a server 1,000.
 
     Parameters
     ----------
@@ -68,8 +73,9 @@ def apply(dataset: Dataset, dry_run: bool = False) -> RetentionReport:
     with tracking.asking(f"remove versions of {name}") as client:
         table = Table(dataset.name, "removals")
         unfinished = table.read("number", "version", where=pl.col("number") > table.cursor("removed"))
-        held, deleted = removal.aliased(client, name), removal.deleted(client, name)
-        found, kept = _unneeded(dataset, held)
+        pin, deleted = interventions.in_force(dataset.name).pin, removal.deleted(client, name)
+        pinned = {pin.version} if pin and pin.version is not None else set[int]()
+        found, kept = _unneeded(dataset, removal.aliased(client, name) | pinned)
         new = found.head(removal.at_most(client))
         counts = new["model"].value_counts().sort("model")
         wait = found.height - new.height
@@ -91,15 +97,13 @@ def apply(dataset: Dataset, dry_run: bool = False) -> RetentionReport:
 
 def _unneeded(dataset: Dataset, held: Set[int]) -> tuple[pl.DataFrame, int]:
     """Return the versions that nothing keeps (``version``, ``model``, ``seq``), the oldest first, and how many are kept."""
-    columns = ("version", "model", "seq", "clock", "run_id")
-    rows = Table(dataset.name, "checkpoints").read(*columns, where=pl.col("version").is_not_null())
-    rows = rows.filter(~pl.col("version").is_in(list(removed(dataset.name)))).sort("version")
+    rows = remaining.read(dataset.name).filter(pl.col("version").is_not_null() & ~pl.col("removed")).sort("version")
     rule, clock = dataset.retention, from_microseconds(Table(dataset.name, "files").cursor("clock"))
     automatic = rows.filter(pl.col("run_id").is_not_null())  # the others were made of the past by a person
-    kept = {*held, *automatic.group_by("model").tail(rule.newest)["version"]}
+    kept = {*held, *automatic.group_by(remaining.LINEAGE).tail(rule.newest)["version"]}
     for name, every in (("hourly", "1h"), ("daily", "1d")):
         since = automatic.filter(pl.col("clock") > rule.since(name, clock)).with_columns(pl.col("clock").dt.truncate(every))
-        kept |= set(since.group_by("model", "clock").agg(pl.col("version").max())["version"])
+        kept |= set(since.group_by(*remaining.LINEAGE, "clock").agg(pl.col("version").max())["version"])
     found = automatic.filter(~pl.col("version").is_in(list(kept)))
     if found.height:
         asked = set[int]().union(*_asked(dataset.name, rule.since("predictions", clock)))
@@ -108,13 +112,18 @@ def _unneeded(dataset: Dataset, held: Set[int]) -> tuple[pl.DataFrame, int]:
 
 
 def _asked(name: str, since: datetime) -> Iterator[set[int]]:
-    """Yield the versions that were asked about events since a moment of the data's clock, or are yet to be asked."""
-    logged, predicted = Table(name, "features"), Table(name, "predictions").cursor("infer")
-    for upto in range(logged.cursor("infer"), 0, -_EVENTS_AT_ONCE):
-        within = pl.col("arrival").is_between(upto - _EVENTS_AT_ONCE + 1, upto)
-        rows = logged.read("arrival", "clock", "versions", where=within)
-        young = rows.filter((pl.col("clock") > since) | (pl.col("arrival") > predicted))
-        for lineup in young["versions"].drop_nulls().unique():
-            yield {number for number, *_ in orjson.loads(lineup)["versions"].values()}
-        if young.height < rows.height:
+    """Yield the versions that predicted events since a moment of the data's clock, or that logged ones are yet to ask.
+
+    Where the line-up that was logged could not be loaded any more, others predicted: so those that did are asked for there.
+    """
+    said, logged = Table(name, "predictions"), Table(name, "features")
+    predicted = said.cursor("infer")
+    waiting = logged.read("versions", where=pl.col("arrival") > predicted)["versions"].drop_nulls()
+    yield {version.number for lineup in waiting.unique() for version in versions_asked(orjson.loads(lineup))}
+    for upto in range(predicted, 0, -_EVENTS_AT_ONCE):
+        rows = logged.read("arrival", "clock", where=pl.col("arrival").is_between(upto - _EVENTS_AT_ONCE + 1, upto))
+        young = rows.filter(pl.col("clock") > since)["arrival"]
+        if young.len():
+            yield set(said.read("version", where=pl.col("arrival").is_between(young[0], upto))["version"].drop_nulls())
+        if young.len() < rows.height:
             return
