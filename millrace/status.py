@@ -222,7 +222,7 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
     table, predictions = Table(dataset.name, "checkpoints"), Table(dataset.name, "predictions")
     standings = {row["model"]: row for row in race.standings(dataset.name)}
     doubts = models.doubts(dataset.name)
-    found, names = {}, list(dict.fromkeys([*dataset.racing, *standings]))
+    found, names = {}, [one for one in dict.fromkeys([*dataset.racing, *standings, *doubts]) if one != MEMORY]
     stand, versions = checkpoints.newest(table, names), checkpoints.published(table, names)
     for model in names:
         one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"), doubts=doubts.get(model, []))

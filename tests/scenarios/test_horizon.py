@@ -200,7 +200,7 @@ def _taken_in_and_joined(name: str) -> None:
     if upto > table.cursor("infer"):
         new = Table(name, "events").read(where=pl.col("arrival") > table.cursor("infer"))
         x = features.compute(dataset, new.select("event_id", "event_time", pl.col("raw").struct.unnest()))
-        kept = new.select("arrival", "event_id", "event_time", "clock", versions=pl.lit("{}"))
+        kept = new.select("arrival", "event_id", "event_time", "clock", versions=pl.lit("{}"), memory=pl.lit(None))
         table.append(kept.with_columns(x.to_struct("x")), {"infer": upto})
     join(name)
     mature(name)

@@ -32,6 +32,7 @@ def test_a_label_before_its_event_waits(shop: Shop) -> None:
 
 
 def test_a_prediction_made_after_its_answer_is_marked_and_counts_for_nothing(shop: Shop) -> None:
+    shop.change("window=timedelta(days=1)", "")  # an answer is final when it is there
     shop.arrive("""
         label  a  12:00  true
         event  a  11:00
@@ -133,6 +134,7 @@ def test_events_are_predicted_by_what_was_published_before_the_labels_beside_the
 
 
 def test_a_model_that_is_better_takes_over(shop: Shop) -> None:
+    shop.change("window=timedelta(days=1)", "")  # an answer is final when it is there
     for hour in range(10, 20):
         shop.arrive(f"""
             event  a{hour}  {hour}:00  country=DE
@@ -182,7 +184,7 @@ def test_a_model_that_is_declared_later_catches_up_tick_by_tick_and_then_joins(
         """)
         shop.tick()
     monkeypatch.setattr("millrace.fold.COMMIT_EVERY", 3)
-    shop.change('{"logistic": logistic}', '{"logistic": logistic, "later": logistic}')
+    shop.change('{"logistic": logistic}', '{"logistic": logistic, "later": other}')
     shop.arrive("event  c  13:00\nlabel  c  13:30  true")
     first = shop.tick()
     assert first.learn is not None
@@ -197,7 +199,7 @@ def test_a_model_that_is_declared_later_catches_up_tick_by_tick_and_then_joins(
     shop.tick()
     assert (shop.digests()["later"][0], shop.status().models["later"].version) == (6, None)
     shop.tick()
-    assert shop.digests()["later"] == shop.digests()["logistic"]
+    assert shop.digests()["later"][0] == shop.digests()["logistic"][0] == 7
     assert shop.status().models["later"].version is not None
     assert not shop.pending()
     shop.arrive("event  d  14:00")

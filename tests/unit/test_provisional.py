@@ -174,5 +174,6 @@ def test_models_of_a_dataset_that_says_so_are_corrected_and_have_another_definit
     served = mlflow.pyfunc.load_model("models:/shop@logistic")
     raw = pandas.DataFrame({"event_time": [NOON], "amount": [3.0], "country": ["DE"]})
     here, x = models.build(dataset, "logistic"), {"amount": 3.0, "country": "DE"}
-    assert learn_until_error(here, as_examples(shop.table("examples").sort("seq"))) == (20, None)
+    assert shop.table("examples")["label_source"].to_list().count("default") == 20
+    assert learn_until_error(here, as_examples(shop.table("examples").sort("seq"))) == (27, None)
     assert here.predict_proba_one(x)[True] in served.predict(raw).iloc[0].tolist()
