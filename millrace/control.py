@@ -15,7 +15,8 @@ from millrace.dataset import Dataset
 from millrace.errors import UsageError, unknown
 from millrace.interventions import Intervention
 from millrace.publish import PublishReport, publish
-from millrace.race import RaceReport, WouldReport, score, would
+from millrace.race import RaceReport, score, would
+from millrace.reign import WouldReport
 from millrace.tables import Table
 
 
