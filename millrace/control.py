@@ -16,7 +16,8 @@ from millrace.errors import MillraceError, UsageError, unknown
 from millrace.infer import load
 from millrace.interventions import Intervention
 from millrace.publish import PublishReport, publish
-from millrace.race import RaceReport, WouldReport, score, would
+from millrace.race import RaceReport, score, would
+from millrace.reign import WouldReport
 
 _ATTEMPTS = 10
 """So often the race is scored to its end before an order, while others score it, too."""

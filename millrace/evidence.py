@@ -215,7 +215,7 @@ def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress)
 
 
 def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
-    """Run the race again over the stored predictions, by the rule, what was ordered given; compare who was promoted, and why."""
+    """Run the race again over the stored predictions, by the rules on record, orders given; compare who was promoted, and why."""
     head = Table(dataset.name, "standings").cursor("matured")
     recorded = promotions.history(dataset.name)
     proof.recorded = len([one for one in recorded if one.outcome is None or one.outcome <= head])
@@ -251,4 +251,4 @@ def _otherwise(dataset: Dataset, row: Promotion | None, again: Promotion | None)
             return None
         name = differing[0]
         said = f"{name} is {getattr(row, name)!r} on record, and by the rule {getattr(again, name)!r}"
-    return f"{where}: {said}; {by_hand(dataset)} (or race, loss or models were changed in {dataset.path})"
+    return f"{where}: {said}; {by_hand(dataset)} (or models were changed in {dataset.path})"

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from millrace import catalog, checkpoints, features, models, recalled, remade, retention, tables, task
+from millrace import additions, catalog, checkpoints, features, models, recalled, remade, retention, tables, task
 from millrace.checkpoints import Checkpoint
 from millrace.clock import from_microseconds, write_duration, write_moment
 from millrace.contributions import contributions, plain
@@ -151,6 +151,7 @@ def _predictions(dataset: Dataset, found: Explanation, final: Row | None, from_n
         return
     x = features.rows(logged["x"].struct.unnest())[0]
     found.features = x
+    found.notes += map(str, additions.additions(dataset))
     recalled.explain(dataset, found, logged["memory"][0], x, progress)
     stored = Table(dataset.name, "predictions").read(where=here)
     if not stored.height:

@@ -17,6 +17,7 @@ import orjson
 import polars as pl
 
 from millrace import (
+    additions,
     catalog,
     checkpoints,
     collector,
@@ -150,8 +151,10 @@ def _log_features(dataset: Dataset, report: InferReport, progress: Progress | No
             report.refolded += memory.follow(progress)
             x = x.hstack(memory.fold(new, x, cursor, report.problems))
         definition = pl.lit(memory.recall.fingerprint if memory else None, dtype=pl.String).alias("memory")
+        if not new.height:
+            x = x.select(name for name in table.fields("x") if name in x.columns)  # a new one is there with its first event
         logged = features.in_order(x, list(table.fields("x"))).to_struct("x")
-        table.append(kept.with_columns(definition, logged), {"infer": upto})
+        table.append(kept.with_columns(definition, logged), {"infer": upto, **additions.cursors(table, x, new["arrival"])})
         if memory:
             report.late, report.nulls = report.late + memory.late, report.nulls + memory.nulls
             memory.keep(upto)

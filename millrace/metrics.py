@@ -38,10 +38,15 @@ def build(dataset: Dataset) -> list[Any]:
     return built
 
 
-def values(metrics: Sequence[Any]) -> dict[str, float | None]:
-    """Return the values of River's metrics by name; None for what is no number. Those that have no value are left out."""
-    found = {}
+def values(metrics: Sequence[Any], failed: Mapping[str, str] | None = None) -> dict[str, float | None]:
+    """Return the values of River's metrics by name; None for what is no number, or has ``failed``.
+
+    Those that have no value are left out.
+    """
+    found: dict[str, float | None] = dict.fromkeys(failed or {})
     for metric in metrics:
+        if type(metric).__name__ in found:
+            continue
         with contextlib.suppress(NotImplementedError):  # a confusion matrix, a report
             value = metric.get()
             found[type(metric).__name__] = float(value) if isinstance(value, int | float) else None
@@ -63,6 +68,22 @@ def confusion(metrics: Sequence[Any]) -> dict[str, dict[str, int]] | None:
             rows = {str(label): {str(said): int(n) for said, n in row.items() if n} for label, row in metric.data.items()}
             return {label: dict(sorted(row.items())) for label, row in sorted(rows.items()) if row}
     return None
+
+
+def update_each(metrics: Sequence[Any], failed: dict[str, str], prediction: Prediction, label: Any) -> None:
+    """Update metrics that are only shown: one that cannot take a label goes no further, and holds up nothing.
+
+    ``failed`` tells by name which could not, and why; it is added to. A prediction that says nothing is left out.
+    """
+    if prediction is None or prediction == {}:
+        return
+    for metric in metrics:
+        name = type(metric).__name__
+        if name not in failed:
+            try:
+                update(metric, prediction, label)
+            except Exception as error:  # noqa: BLE001 - it decides nothing, so it holds up nothing
+                failed[name] = f"{type(error).__name__}: {error}"
 
 
 def update(metric: Any, prediction: Prediction, label: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, tables, task
+from millrace import additions, catalog, tables, task
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, InexactModelWarning, MillraceError, unknown
@@ -92,13 +92,18 @@ def fingerprint(dataset: Dataset, model: str, identity: str, accept: bool = Fals
         found, doubts = exact.fingerprint(estimator, None), exact.doubts(estimator)
         for doubt in doubts:
             warnings.warn(f"{dataset.path}: model {model!r} is not exact: {doubt}", InexactModelWarning, stacklevel=2)
-        register(dataset, model, found, doubts, accept)
+        register(dataset, model, found, doubts, accept, additions.chosen(estimator, model))
         _FINGERPRINTS[key] = found
     return _FINGERPRINTS[key]
 
 
-def register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], accept: bool) -> None:
-    """Put a definition on record, of a model or of memory; refuse another than the one there, unless it is accepted."""
+def register(
+    dataset: Dataset, model: str, fingerprint: str, doubts: list[str], accept: bool, features: list[str] | None = None
+) -> None:
+    """Put a definition on record, of a model or of memory; refuse another than the one there, unless it is accepted.
+
+    ``features`` are those that the model selects by name; None where it sees all.
+    """
     while True:
         table = Table(dataset.name, "definitions")
         number = table.cursor(f"define/{model}")
@@ -110,7 +115,8 @@ def register(dataset: Dataset, model: str, fingerprint: str, doubts: list[str], 
         if model in dataset.racing:
             _check_twin(dataset, table, model, fingerprint)
         row = {"model": model, "fingerprint": fingerprint, "text": dataset.text, "environment": environment(), "doubts": doubts}
-        frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"doubts": pl.List(pl.String)})
+        texts_of = {"doubts": pl.List(pl.String), "features": pl.List(pl.String)}
+        frame = pl.DataFrame([{**row, "features": features, "at": now()}], schema_overrides=texts_of)
         try:
             table.append(frame, {f"define/{model}": number + 1})
         except ConflictError:

@@ -70,6 +70,12 @@ def champion(dataset: str) -> str:
     return promotion.model if promotion else PRIOR
 
 
+def whole(dataset: str) -> bool:
+    """Tell whether all promotions are on record."""
+    table = Table(dataset, "promotions")
+    return table.count() == table.cursor("promote")
+
+
 def record(table: Table, promotions: list[Promotion]) -> None:
     """Append promotions that are newer than those on record; those that are there already are compared.
 

@@ -2,28 +2,29 @@
 
 The race is a fold, too, over the outcomes: one by one, each model's stored prediction is scored, and the rule of
 promotion (:mod:`millrace.reign`) is looked at after every one; so it does not matter how ticks fell. What a person ordered takes
-effect right after the outcome that was the last to be scored then. Metrics are River's, and decide nothing.
+effect right after the outcome that was the last to be scored then. Metrics are River's, and decide nothing. Where loss, window
+or metrics are others than those by which it was run, or the environment is, it is run again from the first outcome, over the
+stored predictions; the promotions that are on record stand.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
 import polars as pl
 
-from millrace import catalog, checkpoints, collector, history, interventions, promotions, state, tables, task
+from millrace import catalog, checkpoints, collector, history, interventions, models, promotions, rule, state, tables, task
 from millrace.clock import from_microseconds
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.interventions import PROMOTING, Orders
 from millrace.loss import Prediction
 from millrace.promotions import Promotion
-from millrace.reign import Verdict
+from millrace.reign import WouldReport
 from millrace.standings import Race
 from millrace.tables import Table, at_arrivals
 
@@ -32,7 +33,7 @@ _OUTCOMES_AT_ONCE = 20_000
 
 @dataclass
 class RaceReport:
-    """What the race looks like after the outcomes that were scored in this run."""
+    """What the race looks like after the outcomes that were scored in this run; ``again`` is why it was run from the first."""
 
     dataset: str
     scored: int = 0
@@ -40,9 +41,11 @@ class RaceReport:
     champion: str = PRIOR
     losses: dict[str, float] = field(default_factory=dict)
     promoted: list[Promotion] = field(default_factory=list)
+    again: str | None = None
 
     def __str__(self) -> str:
         said = f"{self.scored:,} labels scored, champion: {self.champion}"
+        said += f"; the race was run again from its first outcome, and its promotions stand: {self.again}" if self.again else ""
         for promotion in self.promoted:
             said += f"; {promotion.model} took over from {promotion.before} at seq {promotion.seq:,}"
         return said
@@ -52,32 +55,6 @@ class RaceReport:
         rows = sorted(self.losses.items(), key=lambda item: item[1])
         table = "\n".join(f"| {model}{' ★' if model == self.champion else ''} | {loss:.4f} |" for model, loss in rows)
         return f"{self}\n\n| model | mean loss |\n| --- | ---: |\n{table}"
-
-
-@dataclass
-class WouldReport:
-    """How the shadows stand against the champion after the outcomes that were scored, and who would be promoted now."""
-
-    dataset: str
-    champion: str
-    outcome: int
-    pinned: bool = False
-    shadows: list[Verdict] = field(default_factory=list)
-
-    @property
-    def promoted(self) -> str | None:
-        """Who would be promoted; None for nobody."""
-        ready = [] if self.pinned else [one for one in self.shadows if not one.lacks]
-        return max(ready, key=lambda one: (one.lower, one.model)).model if ready else None
-
-    def __str__(self) -> str:
-        would = f"{self.promoted} would take over" if self.promoted else "nobody would take over"
-        said = f"{self.dataset}: champion {self.champion} after {self.outcome:,} outcomes; {would}"
-        return "\n".join([said + (", while it is pinned" if self.pinned else ""), *(f"  {one}" for one in self.shadows)])
-
-    def as_json(self) -> bytes:
-        """Return it as JSON."""
-        return orjson.dumps({**vars(self), "promoted": self.promoted}, option=orjson.OPT_INDENT_2)
 
 
 @dataclass
@@ -92,7 +69,7 @@ class _Given:
         Promotions by the rule before there were outcomes, in order; up to ``quiet``, a place of the log, these stand alone.
     stand
         Promotions that stand as they are on record, by outcome; each stands once.
-    rule, replace
+    ruled, replace
         Whether others are made by the rule and by orders, and in place of a champion that has left the file.
     """
 
@@ -100,19 +77,19 @@ class _Given:
     before: Sequence[Promotion]
     quiet: int
     stand: dict[int, list[Promotion]]
-    rule: bool = True
+    ruled: bool = True
     replace: bool = True
 
     @classmethod
-    def of(cls, name: str, standings: Table, orders: Orders, stand: Callable[[Promotion], bool] | None = None) -> _Given:
-        """Read it; ``stand`` chooses the promotions on record that stand."""
+    def of(cls, name: str, standings: Table, orders: Orders, stand: Sequence[Promotion] = ()) -> _Given:
+        """Read it; ``stand`` are the promotions that do."""
         quiet = standings.cursor("score")  # up to where the race went over the log itself, in an earlier release
-        history = promotions.history(name) if quiet or stand else []
+        before = [one for one in promotions.history(name) if one.outcome is None] if quiet else []
         chosen: dict[int, list[Promotion]] = {}
-        for one in history:
-            if stand and one.outcome is not None and stand(one):
+        for one in stand:
+            if one.outcome is not None:
                 chosen.setdefault(one.outcome, []).append(one)
-        return cls(orders, [one for one in history if one.outcome is None], quiet, chosen)
+        return cls(orders, before, quiet, chosen)
 
 
 def score(name: str) -> RaceReport:
@@ -130,8 +107,8 @@ def score(name: str) -> RaceReport:
     while True:
         standings, promoted = Table(name, "standings"), Table(name, "promotions")
         cursor, head = standings.cursor("matured"), history.scorable(name)
-        race, orders = _restored(dataset, standings, cursor), Orders(name, standings.cursor("obeyed"))
-        if cursor >= head and standings.cursor("obeyed") >= orders.last:
+        (race, again), orders = _restored(dataset, standings, cursor), Orders(name, standings.cursor("obeyed"))
+        if cursor >= head and standings.cursor("obeyed") >= orders.last and not again:
             return _stands(report, race)
         upto = min(max(head, cursor), cursor + _OUTCOMES_AT_ONCE)
         with collector.spared():
@@ -142,6 +119,7 @@ def score(name: str) -> RaceReport:
                 _store(dataset, race, standings, orders)
         except ConflictError:
             continue
+        report.again = report.again or again
         report.scored += upto - cursor
         report.promoted.extend(found)
         if upto >= head:
@@ -162,20 +140,39 @@ def _stands(report: RaceReport, race: Race) -> RaceReport:
     return report
 
 
-def _restored(dataset: Dataset, standings: Table, cursor: int) -> Race:
-    sha256 = standings.read("sha256", "at", where=pl.col("outcome") == cursor).sort("at")["sha256"]
-    if not cursor and not sha256.len():
-        return Race()
+def _restored(dataset: Dataset, standings: Table, cursor: int) -> tuple[Race, str | None]:
+    """Take the race up where it stands; where its state is of no use, run it again, and return why."""
+    columns = ("rule", "environment", "sha256", "at")
+    rows = standings.read(*columns, where=pl.col("outcome") == cursor).sort("at").drop("at")
+    if not cursor and not rows.height:
+        return Race(), None
     try:
-        race: Race = state.load(checkpoints.read_state(dataset.name, sha256[-1]))
-        return race
-    except (MillraceError, IndexError) as error:
-        why = (
-            error
-            if isinstance(error, MillraceError)
-            else f"it is not in the table standings, run: millrace replay {dataset.name}"
-        )
-        raise MillraceError(f"the race of {dataset.name!r} at outcome {cursor} cannot be taken up: {why}") from error
+        if not rows.height:
+            raise MillraceError(f"it is not in the table standings, run: millrace replay {dataset.name}")
+        before, environment, sha256 = rows.row(-1)
+        if (why := rule.otherwise(rule.write(dataset), before, environment)) is not None:
+            if not promotions.whole(dataset.name):
+                raise MillraceError(f"the table promotions was changed by hand, run: millrace replay {dataset.name}")
+            return _run_again(dataset, standings, cursor, promotions.history(dataset.name)), why
+        race: Race = state.load(checkpoints.read_state(dataset.name, sha256))
+    except MillraceError as error:
+        raise MillraceError(f"the race of {dataset.name!r} at outcome {cursor} cannot be taken up: {error}") from error
+    return race, None
+
+
+def _run_again(dataset: Dataset, standings: Table, upto: int, stand: Sequence[Promotion]) -> Race:
+    """Run the race from the first outcome up to another; who was promoted is given."""
+    race, orders = Race(), Orders(dataset.name, upto=standings.cursor("obeyed"))
+    given = replace(_Given.of(dataset.name, standings, orders, stand), ruled=False, replace=False)
+    for after, end in _stretches(0, upto):
+        _run(dataset, race, after, end, given)
+    return race
+
+
+def _stretches(after: int, upto: int) -> Iterator[tuple[int, int]]:
+    """Return after which outcome, and up to which, is scored at a time; once of none, as orders may stand there."""
+    for one in range(after, max(upto, after + 1), _OUTCOMES_AT_ONCE):
+        yield one, min(one + _OUTCOMES_AT_ONCE, upto)
 
 
 def would(name: str) -> WouldReport:
@@ -193,14 +190,14 @@ def would(name: str) -> WouldReport:
         raise UsageError(f"nothing has arrived for {name} yet; put files into the landing folder, or try: millrace feed {name}")
     standings = Table(name, "standings")
     cursor = standings.cursor("matured")
-    race = _restored(dataset, standings, cursor)
+    race, _ = _restored(dataset, standings, cursor)
     return WouldReport(name, race.reign.champion, cursor, race.pinned, race.reign.verdicts(dataset))
 
 
 def rebuild(name: str) -> RaceReport:
     """Score again from the first outcome, as far as was scored.
 
-    The promotions that are on record stand, if all are there; else they are made again by the rule.
+    The promotions that are on record stand; those that are missing there are made again.
 
     Raises
     ------
@@ -208,26 +205,28 @@ def rebuild(name: str) -> RaceReport:
         When there is no such dataset, or its file is broken.
     """
     dataset = catalog.load(name)
-    whole = Table(name, "promotions").count() == Table(name, "promotions").cursor("promote")
     while True:
-        standings, race, promoted = Table(name, "standings"), Race(), list[Promotion]()
+        standings = Table(name, "standings")
         cursor, orders = standings.cursor("matured"), Orders(name, upto=standings.cursor("obeyed"))
         if not cursor and not orders.last:
-            return _stands(RaceReport(name), race)
-        given = _Given.of(name, standings, orders, (lambda one: True) if whole else None)
-        given = replace(given, rule=not whole, replace=not whole)
-        for after in range(0, max(cursor, 1), _OUTCOMES_AT_ONCE):
-            promoted.extend(_run(dataset, race, after, min(after + _OUTCOMES_AT_ONCE, cursor), given))
+            return _stands(RaceReport(name), Race())
         try:
-            promotions.complete(name, promoted)
+            if not promotions.whole(name):
+                promotions.complete(name, [one for _, some in again(dataset, cursor, replaced=True) for one in some])
+            race = _run_again(dataset, standings, cursor, promotions.history(name))
             _store(dataset, race, standings, orders)
         except ConflictError:
             continue
         return _stands(RaceReport(name, cursor), race)
 
 
-def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
-    """Run the race from the first outcome by the rule, what was ordered given, without a change to anything.
+def again(dataset: Dataset, upto: int, replaced: bool = False) -> Iterator[tuple[int, list[Promotion]]]:
+    """Run the race from the first outcome by the rules on record, what was ordered given, without a change to anything.
+
+    Parameters
+    ----------
+    replaced
+        Whether others take over, too, in place of champions that have left the file; else those on record do.
 
     Yields
     ------
@@ -235,11 +234,19 @@ def again(dataset: Dataset, upto: int) -> Iterator[tuple[int, list[Promotion]]]:
         After which outcome, and who was promoted since it was told last; in order.
     """
     race, standings = Race(), Table(dataset.name, "standings")
-    orders = Orders(dataset.name, upto=standings.cursor("obeyed"))
-    given = replace(_Given.of(dataset.name, standings, orders, lambda one: one.given), replace=False)
-    for after in range(0, max(upto, 1), _OUTCOMES_AT_ONCE):  # before the first, too, something may have been ordered
-        end = min(after + _OUTCOMES_AT_ONCE, upto)
-        yield end, _run(dataset, race, after, end, given)
+    orders, stand = Orders(dataset.name, upto=standings.cursor("obeyed")), promotions.history(dataset.name)
+    stand = [one for one in stand if one.given]
+    given = replace(_Given.of(dataset.name, standings, orders, stand), replace=replaced)
+    after, before = 0, None
+    for last, text in rule.on_record(standings, upto, rule.write(dataset)):
+        ruled = rule.put(dataset, text)
+        if before and rule.counted_otherwise(before, text):
+            race = _run_again(ruled, standings, after, stand)
+        for start, end in _stretches(after, last):
+            found = _run(ruled, race, start, end, given)
+            stand += found
+            yield end, found
+        after, before = last, text
 
 
 def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> list[Promotion]:
@@ -255,7 +262,7 @@ def _run(dataset: Dataset, race: Race, after: int, upto: int, given: _Given) -> 
             race.stand(before.popleft())
         if arrival in said:
             race.score(dataset, said[arrival], label, arrival)
-            if given.rule and race.seq > given.quiet and race.outcome not in given.stand:
+            if given.ruled and race.seq > given.quiet and race.outcome not in given.stand:
                 promotion = (race.replace(dataset) if given.replace else None) or race.decide(dataset)
                 found += [promotion] if promotion else []
         found += _by_hand(race, given)
@@ -266,7 +273,7 @@ def _by_hand(race: Race, given: _Given) -> list[Promotion]:
     """Let the promotions stand here that do, and do what was ordered when the race stood here."""
     for promotion in given.stand.pop(race.outcome, []):
         race.stand(promotion)
-    made = [race.obey(order) for order in given.orders.at(race.outcome) if given.rule or order.action not in PROMOTING]
+    made = [race.obey(order) for order in given.orders.at(race.outcome) if given.ruled or order.action not in PROMOTING]
     return [promotion for promotion in made if promotion]
 
 
@@ -283,7 +290,8 @@ def _said(dataset: Dataset, arrivals: pl.Series) -> dict[int, dict[str, Predicti
 
 def _store(dataset: Dataset, race: Race, standings: Table, orders: Orders) -> None:
     sha256 = checkpoints.write_state(dataset.name, pickle.dumps(race, protocol=5))
-    standings.append(race.rows(dataset, sha256), {"matured": race.outcome, "seq": race.seq, "obeyed": orders.last})
+    rows = race.rows(dataset, sha256, models.environment(), rule.write(dataset))
+    standings.append(rows, {"matured": race.outcome, "seq": race.seq, "obeyed": orders.last})
 
 
 def standings(name: str) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ promoted when the lower bound of the mean difference (:mod:`millrace.confidence`
 present window.
 
 What the level covers: in one reign, with a chance of at most ``level``, a shadow is ever promoted that was not better than the
-champion on average over the outcomes that its promotion names. It is divided evenly among the shadows that have been compared
-in the reign (a union bound; one that joins later makes it stricter for all, and adds its own share), and each share in turn
-among the whole reign (1/2) and its windows (1/6, 1/12, 1/20 …, which make up the other half), of which one is looked at at a
-time. A next reign has a level of its own, and evidence of its own: that of the last has chosen the champion.
+champion on average over the outcomes that its promotion names. That is a union bound over shares that make up the level,
+however many shadows come: each of the k with which the reign begins has 1/(k + 1) of it, and the j-th of all, where it joins
+later, 1/(j·(j + 1)) (those that join at one outcome in the order of their names); a share is never changed. Each is divided
+in turn among the whole reign (1/2) and its windows (1/6, 1/12, 1/20 …, which make up the other half), of which one is looked
+at at a time. A next reign has a level of its own, and evidence of its own: that of the last has chosen the champion.
 
 "Was better" is about what was to be expected of each outcome given all outcomes before it. So labels that come in batches,
 losses that depend on each other, or a world that drifts do not matter, as long as what a model said was said before the label
@@ -31,8 +32,12 @@ from millrace.dataset import PRIOR, Dataset, Race
 
 @dataclass
 class Pair:
-    """A champion's losses minus a shadow's: over the reign, and over the window that is not yet full."""
+    """A champion's losses minus a shadow's: over the reign, and over the window that is not yet full.
 
+    ``share`` is the shadow's part of the level.
+    """
+
+    share: float
     reign: Confidence = field(default_factory=Confidence)
     window: Confidence = field(default_factory=Confidence)
     windows: int = 0
@@ -46,11 +51,17 @@ class Pair:
             self.window.add(difference)
 
     def looks(self, level: float) -> list[tuple[str, Confidence, float]]:
-        """Return what is looked at: its name, what is known of it, and its share of a level."""
+        """Return what is looked at: its name, what is known of it, and its part of a level."""
+        level *= self.share
         found = [("reign", self.reign, level / 2)]
         if self.windows:
             found.append(("window", self.window, level / ((self.windows + 1) * (self.windows + 2))))
         return found
+
+    def lately(self, minimum: int) -> tuple[str, Confidence] | None:
+        """Return what is known of the present window, or of the reign until there is a second; None of one that is too short."""
+        over, known = ("window", self.window) if self.windows else ("reign", self.reign)
+        return (over, known) if known.number >= minimum else None
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,9 @@ class Reign:
         How many outcomes were scored in it.
     worse_since
         The data's clock since which the champion has been no better than ``prior``; None while it is.
+    judged
+        By what that was last judged: ``reign`` or ``window``, how many labels, and by how much the champion's mean loss was above
+        that of ``prior``. It stands until a new window is long enough.
     """
 
     champion: str = PRIOR
@@ -127,31 +141,41 @@ class Reign:
     outcomes: int = 0
     pairs: dict[str, Pair] = field(default_factory=dict)
     worse_since: datetime | None = None
+    judged: tuple[str, int, float] | None = None
 
     def see(self, dataset: Dataset, losses: Mapping[str, float], clock: datetime | None) -> None:
         """Compare the models over one outcome more."""
         self.outcomes += 1
         if self.champion not in losses:
             return
-        for model, loss in losses.items():
-            if model != self.champion:
-                difference = (losses[self.champion] - loss) / dataset.race_loss.worst
-                self.pairs.setdefault(model, Pair()).add(difference, dataset.race.window)
-        if (pair := self.pairs.get(PRIOR)) is not None and pair.reign.number >= dataset.race.minimum:
-            recent = pair.window if pair.window.number >= dataset.race.minimum else pair.reign
-            self.worse_since = (self.worse_since or clock) if recent.mean >= 0 else None
+        shadows = [model for model in losses if model != self.champion]
+        self._join(sorted(model for model in shadows if model not in self.pairs))
+        for model in shadows:
+            difference = (losses[self.champion] - losses[model]) / dataset.race_loss.worst
+            self.pairs[model].add(difference, dataset.race.window)
+        if PRIOR in shadows and (look := self.pairs[PRIOR].lately(dataset.race.minimum)) is not None:
+            over, known = look
+            self.worse_since = (self.worse_since or clock) if known.mean >= 0 else None
+            self.judged = over, known.number, known.mean * dataset.race_loss.worst
+
+    def _join(self, models: list[str]) -> None:
+        """Give shadows that are compared for the first time their shares of the level."""
+        begins = 0 if self.pairs else len(models)
+        for model in models:
+            place = len(self.pairs) + 1
+            self.pairs[model] = Pair(1 / (begins + 1) if begins else 1 / (place * (place + 1)))
 
     def challenger(self, dataset: Dataset) -> Verdict | None:
         """Return the shadow that should be champion instead, the one with the highest lower bound; None for nobody."""
         if self._rests(dataset.race):
             return None
-        share = dataset.race.level / max(len(self.pairs), 1)
         ready = [
             model
             for model, pair in self.pairs.items()
             if model in dataset.racing
             and any(
-                look.number >= dataset.race.minimum and _proves(look, dataset.race, level) for _, look, level in pair.looks(share)
+                look.number >= dataset.race.minimum and _proves(look, dataset.race, level)
+                for _, look, level in pair.looks(dataset.race.level)
             )
         ]
         found = (one for one in self.verdicts(dataset, ready) if not one.lacks)
@@ -169,7 +193,7 @@ class Reign:
         """
         found = []
         for model in self.pairs if models is None else models:
-            looks = self.pairs[model].looks(dataset.race.level / len(self.pairs))
+            looks = self.pairs[model].looks(dataset.race.level)
             looks = [look for look in looks if over in (None, look[0])]
             both = [self._verdict(dataset, model, *look) for look in looks]
             found.append(max(both, key=lambda one: (-len(one.lacks), one.lower)))
@@ -199,6 +223,32 @@ class Reign:
             if model in dataset.racing and pair.reign.number >= dataset.race.minimum
         }
         return max(found, key=lambda model: (found[model], model), default=PRIOR)
+
+
+@dataclass
+class WouldReport:
+    """How the shadows stand against the champion after the outcomes that were scored, and who would be promoted now."""
+
+    dataset: str
+    champion: str
+    outcome: int
+    pinned: bool = False
+    shadows: list[Verdict] = field(default_factory=list)
+
+    @property
+    def promoted(self) -> str | None:
+        """Who would be promoted; None for nobody."""
+        ready = [] if self.pinned else [one for one in self.shadows if not one.lacks]
+        return max(ready, key=lambda one: (one.lower, one.model)).model if ready else None
+
+    def __str__(self) -> str:
+        would = f"{self.promoted} would take over" if self.promoted else "nobody would take over"
+        said = f"{self.dataset}: champion {self.champion} after {self.outcome:,} outcomes; {would}"
+        return "\n".join([said + (", while it is pinned" if self.pinned else ""), *(f"  {one}" for one in self.shadows)])
+
+    def as_json(self) -> bytes:
+        """Return it as JSON."""
+        return orjson.dumps({**vars(self), "promoted": self.promoted}, option=orjson.OPT_INDENT_2)
 
 
 def _proves(look: Confidence, rule: Race, level: float) -> bool:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from millrace.additions import Addition
 from millrace.clock import write_about, write_moment
 from millrace.dataset import Dataset
 from millrace.delays import Delays
@@ -94,6 +95,8 @@ def status(one: Status) -> None:
         out.print(
             f"[dim]predictions without an answer, which cost the most: {', '.join(f'{n} {k:,}' for n, k in empty.items())}[/]"
         )
+    for added in one.features_since.values():
+        out.print(f"[dim]{escape(str(Addition(**added)))}[/]", soft_wrap=True)
     for problem in one.problems:
         out.print(f"[yellow]![/] {escape(problem)}")
 

@@ -72,11 +72,7 @@ class Race:
             if said[model] in (None, {}):
                 racer.empty += 1  # it costs the most; River's metrics leave it out
                 continue
-            for metric in [one for one in racer.metrics if type(one).__name__ not in racer.failed]:
-                try:
-                    metrics.update(metric, said[model], label)
-                except Exception as error:  # noqa: BLE001 - it decides nothing, so it holds up nothing
-                    racer.failed[type(metric).__name__] = f"{type(error).__name__}: {error}"
+            metrics.update_each(racer.metrics, racer.failed, said[model], label)
         if self.reign.champion not in losses and PRIOR in losses and arrival > self.reign.place:
             losses[self.reign.champion] = losses[PRIOR]
         self.reign.see(dataset, losses, self.clock)
@@ -114,20 +110,31 @@ class Race:
             return None
         return self.promote(order.model, f"by hand: {order.reason}", orjson.dumps({"intervention": order.number}).decode())
 
-    def rows(self, dataset: Dataset, sha256: str) -> pl.DataFrame:
-        """Return how the models stand, as rows of the table ``standings``; ``sha256`` names the state of the race."""
+    def rows(self, dataset: Dataset, sha256: str, environment: str, rule: str) -> pl.DataFrame:
+        """Return how the models stand, as rows of the table ``standings``.
+
+        Parameters
+        ----------
+        sha256, environment
+            The race's state, and where it was made.
+        rule
+            By what its outcomes were scored (:mod:`millrace.rule`).
+        """
         found = {verdict.model: verdict for verdict in self.reign.verdicts(dataset, over="reign")}
         common = {"seq": self.seq, "outcome": self.outcome, "clock": self.clock, "sha256": sha256, "at": now()}
+        common |= {"environment": environment, "rule": rule}
         rows: list[dict[str, Any]] = []
         for model, racer in self.racers.items():
             row: dict[str, Any] = {"model": model, "labelled": racer.labelled, "empty": racer.empty}
             row |= {"loss": racer.loss / racer.labelled, "recent_loss": sum(racer.recent) / len(racer.recent)}
-            row["metrics"] = orjson.dumps(metrics.values(racer.metrics) | dict.fromkeys(racer.failed)).decode()
+            row["metrics"] = orjson.dumps(metrics.values(racer.metrics, racer.failed)).decode()
             said = metrics.confusion(racer.metrics)
             row["confusion"] = None if said is None else orjson.dumps(said).decode()
             if (one := found.get(model)) is not None:
                 row |= {"paired": one.labels, "difference": one.difference, "lower": one.lower, "upper": one.upper}
-            row["worse_since"] = self.reign.worse_since if model == self.reign.champion else None
+            if model == self.reign.champion and self.reign.worse_since and self.reign.judged:
+                over, labels, by = self.reign.judged
+                row |= {"worse_since": self.reign.worse_since, "worse_over": over, "worse_labels": labels, "worse_by": by}
             rows.append(row | common)
         nobody = [{"model": PRIOR, "labelled": 0, "empty": 0, "metrics": "{}", **common}]
         return pl.DataFrame(rows or nobody, schema=tables.schemas(dataset)["standings"])

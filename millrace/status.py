@@ -15,6 +15,7 @@ import orjson
 import polars as pl
 
 from millrace import (
+    additions,
     alias,
     answers,
     catalog,
@@ -36,6 +37,7 @@ from millrace.delays import Delays
 from millrace.errors import DatasetError
 from millrace.fold import suspension
 from millrace.ingest import kinds_of_reasons
+from millrace.memory import NAME as MEMORY
 from millrace.outlook import Outlook, outlook
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -53,7 +55,8 @@ class ModelStatus:
     are the last few. A model that is ``suspended`` learns no more; ``doubts`` say what in it is not exact. ``outlook`` is what is
     known before all labels are there. Of a shadow, ``difference`` is the champion's mean loss minus its own over the ``paired``
     events that both had predicted in this reign, between ``lower`` and ``upper``. ``worse_since`` is since when the champion is
-    no better than prior. ``confusion`` counts by label what was said of it, where ``ConfusionMatrix`` is among the metrics.
+    no better than prior: its mean loss was last ``worse_by`` above that of prior over ``worse_labels`` labels, ``worse_over`` the
+    reign or a window. ``confusion`` counts by label what was said of it, where ``ConfusionMatrix`` is among the metrics.
     """
 
     seq: int = 0
@@ -78,6 +81,9 @@ class ModelStatus:
     lower: float | None = None
     upper: float | None = None
     worse_since: datetime | None = None
+    worse_over: str | None = None
+    worse_labels: int | None = None
+    worse_by: float | None = None
     confusion: dict[str, dict[str, int]] | None = None
 
 
@@ -89,6 +95,8 @@ class Status:
     (``learn="window"``). ``outcomes`` are final.
     ``memory`` counts, where there is one, its ``keys``, the ``bytes`` of its file, the events that came ``late``, and those with
     ``null_keys``. ``delays`` tells how long answers take.
+    ``features_since`` names each feature that was added later: ``arrival``, ``event_id`` and ``event_time`` of the first event
+    that has it, and the ``models`` that use it.
     ``served`` is the version in service, such as ``recent v12``; ``pinned`` and ``paused`` are the orders in force (the row of
     ``interventions``: ``reason``, ``at``, and of a pin ``version`` and ``model`` where serving is frozen at one).
     """
@@ -111,6 +119,7 @@ class Status:
     examples: int = 0
     outcomes: int = 0
     memory: dict[str, int] | None = None
+    features_since: dict[str, dict[str, Any]] = field(default_factory=dict)
     clock: datetime | None = None
     champion: str | None = None
     champion_since: datetime | None = None
@@ -128,6 +137,9 @@ class Status:
         shown = {**vars(self), "clock": write_moment(self.clock), "champion_since": write_moment(self.champion_since)}
         for order in ("pinned", "paused"):
             shown[order] = shown[order] and {**shown[order], "at": write_moment(shown[order]["at"])}
+        shown["features_since"] = {
+            name: {**one, "event_time": write_moment(one["event_time"])} for name, one in self.features_since.items()
+        }
         shown["models"] = {
             name: {**vars(model), "worse_since": write_moment(model.worse_since)} for name, model in self.models.items()
         }
@@ -158,6 +170,7 @@ def status(name: str) -> Status:
     found.champion_reason = promotion.reason if promotion else "the first champion, until a model is better"
     found.models = _models(dataset)
     found.memory = _memory(dataset)
+    found.features_since = {one.feature: vars(one) for one in additions.additions(dataset)}
     found.delays = delays.measure(dataset)
     scores = {name: (model.labelled, model.loss) for name, model in found.models.items()}
     for name, ahead in outlook(dataset, found.clock, scores).items():
@@ -237,7 +250,8 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
             one.labelled, one.empty, one.loss, one.recent_loss = row["labelled"], row["empty"], row["loss"], row["recent_loss"]
             one.metrics = orjson.loads(row["metrics"])
             one.paired, one.difference, one.lower, one.upper = row["paired"] or 0, row["difference"], row["lower"], row["upper"]
-            one.worse_since = row["worse_since"]
+            one.worse_since, one.worse_over = row["worse_since"], row["worse_over"]
+            one.worse_labels, one.worse_by = row["worse_labels"], row["worse_by"]
             one.confusion = orjson.loads(row["confusion"]) if row["confusion"] else None
     return found
 
@@ -261,12 +275,11 @@ def _look_for_problems(found: Status, dataset: Dataset) -> None:
             f"{delays.remedy(dataset)}"
         )
     if (champion := found.models.get(found.champion or "")) is not None and champion.worse_since:
-        prior = found.models["prior"]
-        gap, since = -(prior.difference or 0), write_moment(champion.worse_since)
+        over = "this reign" if champion.worse_over == "reign" else "the last window that was long enough"
         found.problems.append(
-            f"the champion {found.champion!r} is no better than the base rate since {since}: its mean {found.loss} loss in this "
-            f"reign is {gap:+.4f} from that of prior, over the same {prior.paired:,} labels; to see what would do better, run: "
-            f"millrace validate {found.dataset}"
+            f"the champion {found.champion!r} is no better than the base rate since {write_moment(champion.worse_since)}: its "
+            f"mean {found.loss} loss in {over} is {champion.worse_by:+.4f} from that of prior, over the same "
+            f"{champion.worse_labels:,} labels; to see what would do better, run: millrace validate {found.dataset}"
         )
     for name, model in found.models.items():
         if name not in dataset.racing:

@@ -108,7 +108,8 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         "standings": {
             "seq": whole, "model": text, "labelled": whole, "empty": whole, "loss": number, "recent_loss": number,
             "metrics": text, "clock": time, "sha256": text, "at": time, "outcome": whole, "paired": whole, "difference": number,
-            "lower": number, "upper": number, "worse_since": time, "confusion": text,
+            "lower": number, "upper": number, "worse_since": time, "worse_over": text, "worse_labels": whole, "worse_by": number,
+            "confusion": text, "environment": text, "rule": text,
         },
         "checkpoints": {
             "seq": whole, "model": text, "fingerprint": text, "environment": text, "sha256": text, "digest": text,
@@ -117,6 +118,7 @@ def schemas(dataset: Dataset) -> dict[str, dict[str, Any]]:
         },
         "definitions": {
             "model": text, "fingerprint": text, "text": text, "environment": text, "doubts": pl.List(text), "at": time,
+            "features": pl.List(text),
         },
         "promotions": {
             "seq": whole, "number": whole, "model": text, "before": text, "reason": text, "evidence": text,

@@ -65,10 +65,11 @@ class Outcome:
 
 
 class Tally:
-    """The accounts of one way to serve: how many labels, their losses, and who was it."""
+    """The accounts of one way to serve: how many labels, their losses, and who it was, if that ``changes``."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset, self._metrics = dataset, metrics.build(dataset)
+    def __init__(self, dataset: Dataset, changes: bool) -> None:
+        self._dataset, self._metrics, self._changes = dataset, metrics.build(dataset), changes
+        self._failed = dict[str, str]()
         self.labelled, self.sum, self.both, self.difference = 0, 0.0, 0, 0.0
         self.models: list[tuple[int, datetime, str]] = []
 
@@ -76,12 +77,11 @@ class Tally:
         """Count what a model said of an event; ``beside`` is the loss of what was served."""
         loss = float(self._dataset.race_loss.of(prediction, one.label))
         self.labelled, self.sum = self.labelled + 1, self.sum + loss
-        self.models.append((one.arrival, one.time, model))
+        if self._changes:
+            self.models.append((one.arrival, one.time, model))
         if beside is not None:
             self.both, self.difference = self.both + 1, self.difference + beside - loss
-        if prediction not in (None, {}):
-            for metric in self._metrics:
-                metrics.update(metric, prediction, one.label)
+        metrics.update_each(self._metrics, self._failed, prediction, one.label)
         return loss
 
     def line(self, name: str) -> Line:
@@ -89,7 +89,8 @@ class Tally:
         if not self.labelled:
             return Line(name)
         gain = self.difference / self.both if self.both else None
-        return Line(name, self.labelled, self.sum / self.labelled, gain, len(self.reigns()) - 1, metrics.values(self._metrics))
+        changes = len(self.reigns()) - 1 if self._changes else None
+        return Line(name, self.labelled, self.sum / self.labelled, gain, changes, metrics.values(self._metrics, self._failed))
 
     def reigns(self) -> list[Reign]:
         """Return who served when, in order of arrival."""
@@ -111,7 +112,7 @@ class Ways:
 
     def __init__(self, dataset: Dataset, stretch: int) -> None:
         self._dataset, self._length, self._race = dataset, stretch, Race()
-        self._tallies = {name: Tally(dataset) for name in (SERVED, BEST, *dataset.racing, POLICY)}
+        self._tallies = {name: Tally(dataset, name not in dataset.racing) for name in (SERVED, BEST, *dataset.racing, POLICY)}
         self._promoted: list[str] = [PRIOR]
         self._scored: list[datetime] = []
         self._seqs: list[int] = []
@@ -157,6 +158,6 @@ class Ways:
         for name, tally in self._tallies.items():
             one = tally.line(f"{name}, each {self._length:,} labels" if name == BEST else name)
             if name in self._dataset.racing:
-                one.name, one.changes = f"{name} alone", None
+                one.name = f"{name} alone"
             lines.append(one)
         return lines, {name: self._tallies[name].reigns() for name in (SERVED, POLICY)}

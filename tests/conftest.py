@@ -62,6 +62,7 @@ def settled(place: Path, mlflow_store: Path) -> Iterator[Shop]:
 def undone(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """Go on with a life in its place (MLflow's paths are absolute), and undo what was done to it."""
     enter(lived.place, monkeypatch)
+    checkpoints._VERSIONS.clear()  # what another test has published under the same numbers
     kept = lived.place.with_name("kept")
     shutil.copytree(lived.place, kept)
     yield copy.copy(lived)

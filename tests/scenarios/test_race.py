@@ -11,14 +11,18 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
-from millrace import catalog, checkpoints, landing, race, tables, task
+from millrace import catalog, checkpoints, cli, landing, models, pickles, race, tables, task
+from millrace.explain import explain
+from millrace.policy import policy
 from millrace.proof import verify
 from millrace.race import would
 from millrace.run import run
 from millrace.status import status
 from millrace.tables import Table
 from tests.conftest import CHECKOUT, settled, undone
+from tests.scenarios.test_upgrade import upgrade
 from tests.shop import Shop
 
 RULE = "race=Race(minimum=5, cooldown=5, level=1),"
@@ -48,8 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Itera
         shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
         shop.change(RULE, "race=Race(minimum=20, cooldown=30, level=0.05),")
         shop.change('["Accuracy"]', '["Accuracy", "ConfusionMatrix"]')
-        for first in (0, 60, 120, 180):
-            shop.arrive(orders(first, 60))
+        for first, count in ((0, 60), (60, 120), (180, 60)):
+            shop.arrive(orders(first, count))
             shop.tick()
         yield shop
 
@@ -85,13 +89,13 @@ def test_a_better_model_is_promoted_by_evidence_and_everyone_is_told_why(lived: 
     assert (registered.tags["promoted"], registered.tags["evidence"]) == ("1", evidence)
 
 
-@pytest.mark.parametrize("at_once", [60, 239])
 def test_the_same_predictions_give_the_same_promotions_however_outcomes_are_cut(
-    lived: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.race._OUTCOMES_AT_ONCE", at_once)
-    found = [one for _, some in race.again(catalog.load("shop"), 240) for one in some]
-    assert [tuple(getattr(one, name) for name in COLUMNS) for one in found] == promoted(lived)
+    for at_once in (60, 239):
+        monkeypatch.setattr("millrace.race._OUTCOMES_AT_ONCE", at_once)
+        found = [one for _, some in race.again(catalog.load("shop"), 240) for one in some]
+        assert [tuple(getattr(one, name) for name in COLUMNS) for one in found] == promoted(lived)
     before = {row["model"]: (row["loss"], row["lower"]) for row in race.standings("shop")}
     race.rebuild("shop")
     assert {row["model"]: (row["loss"], row["lower"]) for row in race.standings("shop")} == before
@@ -110,16 +114,16 @@ def test_what_would_happen_is_told_and_nothing_is_changed(lived: Shop) -> None:
 
 
 def test_a_champion_that_is_no_better_than_prior_is_an_alarm_with_since_when(lived: Shop) -> None:
+    [(_, since, *_)] = promoted(lived)
     lived.change("cooldown=30", "cooldown=3000")
     lived.arrive(orders(240, 120, sent_back=False))
     lived.tick()
-    lived.arrive(orders(360, 60, sent_back=False))
-    lived.tick()
-    since = lived.status().models["logistic"].worse_since
-    assert since is not None
-    [problem] = lived.status().problems
+    found = lived.status()
+    champion = found.models["logistic"]
+    assert champion.worse_since is not None and champion.worse_over == "reign" and champion.worse_labels == found.outcomes - since
+    [problem] = found.problems
     assert problem.startswith("the champion 'logistic' is no better than the base rate since 2026-01-05T0")
-    assert "from that of prior, over the same" in problem
+    assert f"{champion.worse_by:+.4f} from that of prior, over the same {champion.worse_labels:,} labels" in problem
 
 
 def test_a_champion_that_leaves_the_file_gives_way_to_the_best_of_the_others(lived: Shop) -> None:
@@ -134,7 +138,7 @@ def test_a_champion_that_leaves_the_file_gives_way_to_the_best_of_the_others(liv
     for first in (250, 252):
         lived.arrive(orders(first, 2))
         assert lived.tick().problems == []
-    assert lived.status().models["logistic"].labelled == 242  # it goes on where it was, once it has caught up
+    assert lived.status().models["logistic"].labelled == 244  # it goes on where it was, by its newest version
     assert verify("shop").problems == []
 
 
@@ -171,7 +175,8 @@ def as_in_layout_3(shop: Shop, upto: int) -> None:
     promotions = shop.table("promotions").drop("outcome")
     standings = shop.table("standings").filter(pl.col("seq") == upto)
     columns = tables.schemas(catalog.load("shop"))
-    new = ("outcome", "paired", "difference", "lower", "upper", "worse_since", "confusion")
+    of_3 = ("seq", "model", "labelled", "empty", "loss", "recent_loss", "metrics", "clock", "sha256", "at")
+    new = [column for column in columns["standings"] if column not in of_3]
     for name in ("outcomes", "interventions", "standings", "promotions"):
         shutil.rmtree(root / name)
     for name in ("standings", "promotions"):
@@ -183,19 +188,82 @@ def as_in_layout_3(shop: Shop, upto: int) -> None:
     (root / ".layout").write_text("3")
 
 
-def test_a_metric_that_cannot_take_a_label_holds_up_nothing(shop: Shop) -> None:
-    shop.change(
+def test_metrics_that_are_added_are_counted_from_the_first_label_and_one_that_cannot_take_it_holds_up_nothing(
+    lived: Shop,
+) -> None:
+    lived.change(
         "dataset = Dataset(",
         "class Fragile(metrics.Accuracy):\n    def update(self, y_true, y_pred, w=1.0):\n        raise ValueError(y_true)\n\n\n"
         "dataset = Dataset(",
     )
-    shop.change("from river import compose", "from river import metrics, compose")
-    shop.change('["Accuracy"]', '["Accuracy", Fragile()]')
-    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
-    shop.arrive(orders(0, 4))
-    assert shop.tick().problems == []
-    assert shop.status().models["prior"].labelled == 4
-    assert shop.status().models["prior"].metrics["Fragile"] is None
+    lived.change("from river import compose", "from river import metrics, compose")
+    lived.change('"ConfusionMatrix"', '"MCC", Fragile()')
+    before = lived.status().models["logistic"]
+    report = race.score("shop")
+    assert report.again == "the dataset's file has changed its metrics" and "run again from its first outcome" in str(report)
+    found = lived.status().models["logistic"]
+    assert (found.labelled, found.loss, found.confusion) == (240, before.loss, None)
+    assert found.metrics.keys() == {"Accuracy", "MCC", "Fragile"} and found.metrics["Fragile"] is None
+    assert found.metrics["Accuracy"] == before.metrics["Accuracy"]
+    assert (race.score("shop").again, len(promoted(lived))) == (None, 1)
+    lines = {line.name: line for line in policy("shop", draw=False).lines}
+    assert lines["logistic alone"].metrics == found.metrics
+
+
+def test_after_an_upgrade_the_state_of_the_race_is_not_loaded_but_made_again(
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, row = race.standings("shop"), promoted(lived)
+    upgrade(monkeypatch)
+    monkeypatch.setattr(pickles, "loads", lambda *_: pytest.fail("it was loaded in hope"))
+    assert would("shop").champion == "logistic"
+    report = race.score("shop")
+    assert report.again and "made in another environment (river 0." in report.again
+    after = race.standings("shop")
+    assert [one["environment"] for one in after] == [models.environment()] * 2
+    kept = [name for name in before[0] if name not in ("sha256", "at", "environment")]
+    assert [[one[name] for name in kept] for one in after] == [[one[name] for name in kept] for one in before]
+    assert promoted(lived) == row
+
+
+def test_a_promotion_is_proven_by_the_rule_and_the_loss_under_which_it_was_made(lived: Shop) -> None:
+    lived.change("minimum=20, cooldown=30, level=0.05", "minimum=10, cooldown=60, level=1, window=40")
+    lived.change('loss="log"', 'loss="brier"')
+    assert verify("shop").problems == []
+    lived.arrive(orders(240, 60, sent_back=False))
+    report = lived.tick()
+    assert report.learn.race.again == "the dataset's file has changed its loss, window"
+    found = lived.status()
+    assert (found.loss, found.champion) == ("brier", "prior")
+    said = lived.table("predictions").filter(pl.col("model") == "logistic").sort("arrival")
+    loss, labels = catalog.load("shop").race_loss, lived.table("outcomes").sort("event_arrival")["label"]
+    each = [loss.of(one, label) for one, label in zip(task.from_columns(catalog.load("shop"), said), labels, strict=True)]
+    assert found.models["logistic"].loss == pytest.approx(sum(each) / 300)
+    assert [(row[3], orjson.loads(row[6])["loss"]) for row in promoted(lived)] == [("logistic", "log"), ("prior", "brier")]
+    lived.change("minimum=10", "minimum=40")
+    proven = verify("shop")
+    assert proven.problems == [] and "promotions: 2 of 2 compared and the same" in str(proven)
+    race.rebuild("shop")
+    assert lived.status().models["logistic"].loss == found.models["logistic"].loss
+
+
+def test_from_which_event_on_a_feature_is_there_that_was_added_later(lived: Shop) -> None:
+    assert lived.status().features_since == {}
+    lived.change('pl.col("country")]', 'pl.col("country"), pl.col("amount").sqrt().alias("root")]')
+    lived.change('models={"logistic": logistic}', 'models={"logistic": logistic, "whole": whole}')
+    lived.change(
+        "dataset = Dataset(",
+        "def whole():\n    return preprocessing.OneHotEncoder() | linear_model.LogisticRegression(l2=1.0)\n\n\ndataset = Dataset(",
+    )
+    lived.tick()  # the features of no event have no new one
+    lived.arrive("event p 05:00\nevent q 05:01\nlabel p 05:02 true")
+    lived.tick()
+    since = {"feature": "root", "arrival": 481, "event_id": "p", "models": ["whole"]}
+    assert orjson.loads(lived.status().as_json())["features_since"] == {"root": {**since, "event_time": "2026-01-05T05:00:00Z"}}
+    [note] = [note for note in explain("shop", "o3").notes if "root" in note]
+    said = "feature 'root' was added later: it is there since event 'p' (arrival 481, 2026-01-05T05:00:00Z)"
+    assert note == f"{said}, and whole knows it from there on"
+    assert said in " ".join(CliRunner().invoke(cli.millrace, ["status", "shop"]).output.split())
 
 
 HELD_BACK = ("grass", "sky")
@@ -217,7 +285,7 @@ def test_classes_that_were_never_seen_appear_and_are_learned_without_retraining(
     ordered = pl.concat([rows.filter(known)[:200], rest]).with_columns(event_time=rows["event_time"][:400])
     ordered = ordered.with_columns(label_time=pl.col("event_time") + timedelta(minutes=5))
     landing.folder("segments").mkdir(parents=True)
-    for i, part in enumerate(ordered.iter_slices(100)):
+    for i, part in enumerate((ordered[:200], ordered[200:300], ordered[300:])):
         part.drop("label", "label_time").write_ndjson(landing.folder("segments") / f"events-{i}.ndjson")
         part.select("event_id", "label", "label_time").write_ndjson(landing.folder("segments") / f"labels-{i}.ndjson")
         assert run("segments").problems == []

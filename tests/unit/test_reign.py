@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
 import orjson
@@ -70,6 +71,18 @@ def test_the_minimum_and_the_level_and_the_number_of_shadows_each_ask_for_more()
     assert first(two, level=1) == 1  # the lower mean is enough
 
 
+def test_the_shares_of_the_level_make_up_all_of_it_however_many_shadows_join() -> None:
+    reign, problem = Reign(), dataset()
+    lived(reign, problem, {PRIOR: 0.5, "good": 0.5, "other": 0.5}, 3)
+    lived(reign, problem, {PRIOR: 0.5, "good": 0.5, "third": 0.5}, 3)
+    lived(reign, problem, {PRIOR: 0.5, **{f"later {i:03}": 0.5 for i in reversed(range(200))}}, 3)
+    shares = [Fraction(pair.share).limit_denominator(1_000_000) for pair in reign.pairs.values()]
+    assert shares[:4] == [Fraction(1, 3), Fraction(1, 3), Fraction(1, 12), Fraction(1, 20)]
+    assert sum(shares) == 1 - Fraction(1, len(shares) + 1)
+    assert list(reign.pairs)[3:] == sorted(list(reign.pairs)[3:])  # however the predictions are laid out
+    assert [level for _, _, level in reign.pairs["third"].looks(0.05)] == [0.05 / 12 / 2]
+
+
 def test_of_two_that_are_ready_the_better_is_promoted() -> None:
     found = lived(Reign(), dataset(minimum=200), {PRIOR: 0.5, "good": 0.3, "other": 0.2}, 200)
     assert [verdict.model for _, verdict in found] == ["other"]
@@ -121,8 +134,19 @@ def test_since_when_a_champion_is_no_better_than_prior() -> None:
     assert reign.worse_since is None
     lived(reign, problem, {PRIOR: 0.5, "good": 0.9}, 70)
     assert reign.worse_since == START + timedelta(hours=249)  # the first label at which the window has its minimum
+    assert reign.judged == ("window", 70, pytest.approx(0.4))
     lived(reign, problem, {PRIOR: 0.5, "good": 0.0}, 130)
     assert reign.worse_since is None
+
+
+def test_the_alarm_stands_until_a_new_window_is_long_enough() -> None:
+    reign, problem = Reign("good", before=PRIOR), dataset(minimum=50, window=100)
+    lived(reign, problem, {PRIOR: 0.5, "good": 0.4}, 500)
+    said = set()
+    for _ in range(500):
+        lived(reign, problem, {PRIOR: 0.5, "good": 0.55}, 1)
+        said.add(reign.worse_since)
+    assert said == {None, START + timedelta(hours=549)}
 
 
 def test_the_best_of_the_others_stands_in_for_a_champion_that_is_gone() -> None:
