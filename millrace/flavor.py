@@ -13,11 +13,14 @@ imports the ``loader_module`` that an artifact names.)
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib
 import importlib.metadata
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -90,6 +93,7 @@ def save_model(
         _validate_and_prepare_target_save_path,
     )
 
+    from millrace import foreign
     from millrace import state as states
 
     if river_model is None and state is None:
@@ -115,7 +119,7 @@ def save_model(
         metadata = {"columns": pyfunc.types(dataset), **(metadata or {})}
         task = dataset.task
     elif task is None:
-        task = _task_of(river_model if river_model is not None else states.load(data))
+        task = _task_of(river_model if river_model is not None else foreign.loads(data))
     if task is not None:
         flavor["task"] = task
 
@@ -198,16 +202,30 @@ def load_model(model_uri: str, dst_path: str | None = None, *, trust: Collection
         Where ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``.
     """
     from mlflow.tracking.artifact_utils import _download_artifact_from_uri
-    from mlflow.utils.model_utils import _add_code_from_conf_to_system_path, _get_flavor_configuration
+    from mlflow.utils.model_utils import _get_flavor_configuration
 
     folder = Path(_download_artifact_from_uri(artifact_uri=model_uri, output_path=dst_path))
     flavor = _get_flavor_configuration(str(folder), FLAVOR_NAME)
     if flavor.get("code"):
-        code = _within(folder, flavor["code"])
-        files = sorted(path for path in code.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        _check_trusted(code, b"".join(path.relative_to(code).as_posix().encode() + path.read_bytes() for path in files), trust)
-        _add_code_from_conf_to_system_path(str(folder), flavor)
+        _add_code(_within(folder, flavor["code"]), trust)
     return _load(folder, trust)[0]
+
+
+def _add_code(folder: Path, trust: Collection[str]) -> None:
+    """Put the code that came with a model on the path, from a folder of its own that holds what is trusted and nothing else.
+
+    Bytecode in a ``__pycache__`` is left out: Python would run it in place of the source beside it.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    files = [(path.relative_to(folder), path.read_bytes()) for path in paths]
+    parts = [part for path, content in files for part in (path.as_posix().encode(), content)]
+    _check_trusted(folder, b"".join(len(part).to_bytes(8, "big") + part for part in parts), trust)
+    copy = Path(tempfile.mkdtemp(prefix="millrace-code-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    for path, content in files:
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes(content)
+    sys.path.insert(0, str(copy))
 
 
 def _load_pyfunc(path: str) -> pyfunc.RiverModel:
@@ -221,7 +239,7 @@ def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, D
     from mlflow.exceptions import MlflowException
     from mlflow.utils.model_utils import _get_flavor_configuration
 
-    from millrace import catalog, state
+    from millrace import catalog, foreign
 
     if not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         raise MlflowException(
@@ -245,7 +263,7 @@ def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, D
             _check_trusted(path, text.encode(), trust)
         kept = catalog.as_written(path.stem, path, text)
     with kept as dataset:
-        model = state.load(_within(folder, flavor["data"]).read_bytes(), trust)
+        model = foreign.loads(_within(folder, flavor["data"]).read_bytes(), trust)
     return model, flavor.get("task"), dataset
 
 

@@ -30,6 +30,7 @@ Pair = tuple[str, str]
 LIST = Path(__file__).with_name("globals.txt")
 _OWN = ("millrace_datasets.", "millrace_idea_")
 """Modules that are somebody's files, loaded by path."""
+_METHODS = (types.FunctionType, types.MethodDescriptorType, classmethod, staticmethod)
 _DECLARED: set[Pair] = set()
 _BUILT: set[tuple[str, str]] = set()
 """Datasets whose models were built to see what they hold, by name and text."""
@@ -39,13 +40,10 @@ class Refused(MillraceError):
     """A pickle names what is on no list, and is not loaded."""
 
 
-def loads(data: bytes, trust: Collection[str] = ()) -> Any:
-    """Load a pickle that names only what is allowed.
+def loads(data: bytes) -> Any:
+    """Load a pickle that was made here, or is on record by its sha256, where it names only what is allowed.
 
-    Parameters
-    ----------
-    trust
-        Further pairs, as ``"module:name"``, beside those of the setting ``MILLRACE_TRUST``.
+    What somebody else may have written, :func:`millrace.foreign.loads` loads: names alone make nobody's pickle harmless.
 
     Raises
     ------
@@ -63,7 +61,7 @@ def loads(data: bytes, trust: Collection[str] = ()) -> Any:
     millrace.pickles.Refused: the pickle names builtins:eval, ...
     """
     try:
-        return _Reader(data, trust).load()
+        return _Reader(io.BytesIO(data)).load()
     except (MillraceError, MemoryError):
         raise
     except Exception as error:
@@ -95,36 +93,46 @@ def listed() -> frozenset[Pair]:
     return frozenset((module.rstrip(":"), name) for module, *names in lines for name in names)
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, trust: Collection[str]) -> None:
-        super().__init__(io.BytesIO(data))
-        self._trust = trust
+class Names:
+    """What an unpickler may find by name."""
+
+    trust: Collection[str] = ()
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):  # how a method that is bound to an object is stored
             return self._method
         if not self._allowed(module, name):
             raise _refused(module, name)
-        return super().find_class(module, name)
+        return super().find_class(module, name)  # type: ignore[misc]  # of the unpickler that it is mixed into
 
     def _allowed(self, module: str, name: str) -> bool:
         if (module, name) in listed() or (module, name) in _DECLARED:
             return True
         if module.startswith(_OWN):
-            return "." not in name and _defined(module, name) is not None
+            return "." not in name and own(module, name) is not None
+        return self.trusted(module, name) or _held(module, name)
+
+    def trusted(self, module: str, name: str) -> bool:
+        """Tell whether somebody has said so."""
         said = f"{module}:{name}"
-        return said in self._trust or said in settings().trusted or _held(module, name)
+        return said in self.trust or said in settings().trusted
 
     def _method(self, value: Any, name: str) -> Any:
         """Bind a method of a class to one of its instances, or find it in the class: it is on the list by its whole name."""
         kind = value if isinstance(value, type) else type(value)
         owner = next((base for base in kind.__mro__ if name in vars(base)), kind)
         module, qualified = owner.__module__, f"{owner.__qualname__}.{name}"
-        own = module.startswith(_OWN) and _defined(module, owner.__qualname__) is owner and not name.startswith("_")
-        if not own and not self._allowed(module, qualified):
+        its = own(module, owner.__qualname__) is owner and not name.startswith("_")
+        if not its and not self._allowed(module, qualified):
             raise _refused(module, qualified)
         found = vars(owner)[name]
+        if not isinstance(found, _METHODS):
+            raise _refused(module, qualified)
         return found.__get__(None, value) if value is kind else found.__get__(value, kind)
+
+
+class _Reader(Names, pickle.Unpickler):
+    pass
 
 
 class _Recorder(pickle.Unpickler):
@@ -145,8 +153,10 @@ class _Recorder(pickle.Unpickler):
         return getattr(value, name)
 
 
-def _defined(module: str, name: str) -> Any:
+def own(module: str, name: str) -> Any:
     """Return the function or class of this name that somebody's file defines; what it has imported is not its own."""
+    if not module.startswith(_OWN):
+        return None
     try:
         file = importlib.import_module(module) if module.startswith(_OWN[0]) else sys.modules.get(module)
     except ImportError:

@@ -14,7 +14,7 @@ import pickle
 import random
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from millrace import collector, parts, pickles
@@ -101,16 +101,16 @@ def slim(model: object) -> bytes:
     return _deeply(_pickle, model)
 
 
-def load(data: bytes, trust: Collection[str] = ()) -> Any:
-    """Load what `slim` has written.
+def load(data: bytes) -> Any:
+    """Load what `slim` has written here: its sha256 is on record, or it was made in this process.
 
     Raises
     ------
     MillraceError
-        When it names what a state may not name (see :func:`millrace.pickles.loads`, also for ``trust``), or is broken.
+        When it names what a state may not name (see :func:`millrace.pickles.loads`), or is broken.
     """
     with collector.paused():
-        return pickles.loads(data, trust)
+        return pickles.loads(data)
 
 
 class _Generator(random.Random):

@@ -172,7 +172,13 @@ class RandomTreesEmbedding(feature_extraction.RandomTreesEmbedding):
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
+
+    def __getattr__(self, name: str) -> Any:
+        """Number the leaves when they are first asked for: to load a state calls nothing of its parts."""
+        if name != "_leaf_indices":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         self._leaf_indices = [{id(leaf): place for place, leaf in enumerate(part.iter_leaves())} for part in self.trees]
+        return self._leaf_indices
 
 
 @substitute
