@@ -46,12 +46,13 @@ class Said:
 def steps(policy: str, clicks: pl.DataFrame, window: timedelta) -> Iterator[tuple[int, bool | None]]:
     """Give what happens in order: a click is asked about (None), or learned with a label.
 
-    A window closes at the first arrival after it, and what closed is learned before what arrives.
+    A window closes at the first arrival that is later, and what closed is learned before what arrives there; one that no
+    arrival comes after stays open.
     """
     rows = clicks.with_row_index("click")
     asked = rows.select("click", at="event_time", label=pl.lit(None, dtype=pl.Boolean), turn=pl.lit(1))
-    closed = rows.select("click", at=pl.col("event_time") + window, label=pl.lit(value=False), turn=pl.lit(0))
-    bought = rows.filter(pl.col("label").is_not_null()).select("click", at="label_time", label="label", turn=pl.lit(2))
+    closed = rows.select("click", at=pl.col("event_time") + window, label=pl.lit(value=False), turn=pl.lit(4))
+    bought = rows.filter(pl.col("label").is_not_null()).select("click", at="label_time", label="label", turn=pl.lit(3))
     if policy == "arrival":
         closed = closed.join(bought, on="click", how="anti")
     elif policy == "window":
@@ -60,7 +61,8 @@ def steps(policy: str, clicks: pl.DataFrame, window: timedelta) -> Iterator[tupl
     else:
         closed = closed.with_columns(at=pl.col("at") - window, turn=pl.lit(2))  # at once, right after it was asked about
     end = clicks["event_time"][-1]
-    order = pl.concat([asked, closed, bought], how="vertical_relaxed").filter(pl.col("at") <= end).sort("at", "turn", "click")
+    order = pl.concat([asked, closed, bought], how="vertical_relaxed").sort("at", "turn", "click")
+    order = order.filter((pl.col("at") < end) | ((pl.col("at") == end) & (pl.col("turn") < 4)))  # at the end none closes
     yield from order.select("click", "label").iter_rows()
 
 

@@ -62,11 +62,12 @@ def _put_back(dataset: Dataset, name: str, key: str, cursor: str, again: _Again)
                 f"the table {name} of {dataset.name} held {head:,} rows, and its tables events, labels and features give "
                 f"{last:,}: they were changed by hand, too; restore the folder {tables.folder(dataset.name)} from a copy"
             )
+        last = 0
         for _, found in again(dataset, room, upto):
             table = Table(dataset.name, name)
-            there = table.read(key, where=pl.col(key).is_between(mended + 1, mended + found.height))
+            there = table.read(key, where=pl.col(key).is_between(last + 1, last + found.height))
             lost = found.join(there, on=key, how="anti", maintain_order="left")
             if lost.height:
                 table.append(lost, {cursor: upto, key: head})
-            mended += found.height
+            mended, last = mended + lost.height, last + found.height
     return mended

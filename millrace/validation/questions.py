@@ -3,7 +3,8 @@
 An event asks at its ``event_time``; what answers it is its example in the log, so an answer that production never accepted
 is none here. When the answer comes depends on what is to be supposed::
 
-    arrival   when it was delivered: the data's clock, at the moment when event and label were both there
+    arrival   when it was delivered: the data's clock, at the moment when event and label were both there; of those at one
+              moment in the order in which they were learned
     labels    at its label_time, as if each were delivered at once
     none      at once, right after the question
     2h        so long after the question

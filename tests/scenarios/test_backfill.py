@@ -30,8 +30,10 @@ from millrace.history import bring_in
 from millrace.infer import infer
 from millrace.ingest import ingest
 from millrace.join import join
+from millrace.proof import verify
 from millrace.status import status
 from millrace.tables import Table
+from millrace.waiting import WaitingRoom
 from tests.scenarios.test_crash import Crash, Killer
 from tests.shop import TEXT, Shop
 
@@ -146,6 +148,38 @@ def live(shop: Shop, rows: list[dict[str, Any]]) -> None:
     for i, (kind, some) in enumerate(itertools.groupby(rows, lambda row: "labels" if "label" in row else "events")):
         shop.put(f"{kind}-{i:04d}.ndjson", b"\n" * i + b"".join(orjson.dumps(row) + b"\n" for row in some))
     shop.tick()
+
+
+@pytest.mark.parametrize("learn", ["window", "provisional"])
+def test_by_a_policy_of_labels_history_is_settled_as_if_it_had_been_lived_through(
+    shop: Shop, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch, learn: str
+) -> None:
+    def settled(one: Shop) -> list[Any]:
+        keys = ("arrival", "event_id", "label", "label_source", "label_arrival", "clock", "seq")
+        return [one.table(name).select(keys).rows() for name in ("examples", "outcomes")]
+
+    def declared(one: Shop) -> Shop:
+        one.change("Labels(window=timedelta(days=1))", f'Labels(window="6h", default=False, learn="{learn}")')
+        return one
+
+    asked, told = orders(36, every=0.5)
+    told = [{**answer("o30", 1), "label_time": moment(14)}, *told]  # it came an hour before its event
+    built, enter = list[Path | None](), WaitingRoom.__enter__
+    monkeypatch.setattr(WaitingRoom, "__enter__", lambda room: (built.append(room._path), enter(room))[1])
+    live(declared(shop), [*asked, *told])
+    lived = settled(shop)
+    assert len(lived[1]) == 35  # the last window is open
+    built.clear()
+    other = declared(shop.afresh(mlflow_store))
+    report = backfill("shop", [write(other, "asked.ndjson", asked)], [write(other, "told.ndjson", told)])
+    assert report.problems == []
+    assert len([path for path in built if path and path.parent.name != "shop"]) <= 1  # the index is gone through once
+    assert settled(other) == lived
+    assert (report.race and report.race.scored, report.waiting) == (35, 0)
+    said = other.table("predictions").filter(origin="backfill")
+    assert said.filter("answered")["event_id"].unique().to_list() == ["o30"]
+    assert {model: rows.height for (model,), rows in said.group_by("model")} == {"prior": 36, "logistic": 36}
+    assert verify("shop").problems == []
 
 
 _ID, _HOURS = st.integers(0, 5).map("id{}".format), st.integers(0, 80)

@@ -243,6 +243,8 @@ def test_explain_shows_each_value_and_makes_it_again(after: Shop) -> None:
         "count_by_country_1h 2: number of events by country, last 1h; from the 4 events of its keys before it: the same"
         in str(found)
     )
+    redeclare(after, _MEMORY, "()")
+    assert any("is no longer declared in" in note for note in explain("shop", "e").notes)
 
 
 def test_replay_and_maintenance_leave_a_checkpoint_to_begin_from(after: Shop) -> None:
