@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,20 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from millrace import catalog, cli, control, interventions, promotions, race
-from millrace.control import pause, pin, promote, rollback
-from millrace.errors import UsageError
+from millrace import catalog, cli, control, fold, interventions, promotions, race
+from millrace.clock import now
+from millrace.control import ControlReport, pause, pin, promote, rollback
+from millrace.errors import MillraceError, UsageError
 from millrace.explain import explain
+from millrace.infer import infer
+from millrace.ingest import ingest
 from millrace.proof import verify
 from millrace.registry import CHAMPION, Registry
 from millrace.replay import replay
+from millrace.tables import Table
 from tests.conftest import settled, undone
+from tests.scenarios.test_crash import Crash
+from tests.scenarios.test_upgrade import upgrade
 from tests.shop import Shop
 
 
@@ -47,6 +56,11 @@ def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The same, for what changes it."""
     with undone(life, monkeypatch) as shop:
         yield shop
+
+
+def crash(*_: Any) -> Any:
+    """In place of a step before which the process is killed."""
+    raise Crash
 
 
 def live(shop: Shop, first: int, last: int) -> None:
@@ -142,8 +156,7 @@ def test_a_pinned_version_is_served_while_its_model_goes_on_as_a_shadow(lived: S
     note = promote("shop", "logistic", reason="also").notes  # type: ignore[union-attr]
     assert note and f"serving stays pinned at v{first} (logistic)" in note[0]
     pin("shop", reason="audit is over", off=True)
-    live(lived, 12, 12)
-    assert served(lived)["e12"] != f"logistic v{first}"
+    assert lived.status().served == f"logistic v{newest}" and alias(lived) == newest
 
 
 def test_a_model_is_pinned_at_its_newest_version(lived: Shop) -> None:
@@ -151,8 +164,8 @@ def test_a_model_is_pinned_at_its_newest_version(lived: Shop) -> None:
     pin("shop", "logistic", reason="as it is")
     assert lived.status().served == f"logistic v{version}"
     live(lived, 6, 7)
-    live(lived, 8, 9)
-    assert served(lived)["e09"] == f"logistic v{version}"
+    assert served(lived)["e07"] == f"logistic v{version}"
+    assert lived.status().models["logistic"].version != version == alias(lived)
 
 
 def test_while_it_is_paused_events_are_served_and_answers_wait(lived: Shop) -> None:
@@ -169,20 +182,7 @@ def test_while_it_is_paused_events_are_served_and_answers_wait(lived: Shop) -> N
     assert lived.pending()
     lived.tick()
     assert lived.log()[-1] == (10, "e09", True)
-    assert verify("shop").problems == []
-
-
-def test_a_pause_changes_neither_log_nor_models(shop: Shop, mlflow_store: Path) -> None:
-    live(shop, 0, 1)
-    pause("shop", reason="wait")
-    live(shop, 2, 3)
-    pause("shop", reason="go", off=True)
-    live(shop, 4, 5)
-    with_pause = shop.log(), shop.digests()
-    other = shop.afresh(mlflow_store)
-    for first in (0, 2, 4):
-        live(other, first, first + 1)
-    assert (other.log(), other.digests()) == with_pause
+    assert verify("shop").problems == [], "the log of arrivals without a pause is this one, and its models are these"
 
 
 def test_a_lost_race_is_built_again_with_what_was_ordered(lived: Shop) -> None:
@@ -199,24 +199,112 @@ def test_a_lost_race_is_built_again_with_what_was_ordered(lived: Shop) -> None:
     pin("shop", reason="go", off=True)
     live(lived, 16, 16)
     assert len(crowned(lived)) == len(before) + 1
-    assert verify("shop").problems == []
 
 
 def test_an_order_whose_command_was_killed_is_obeyed_by_the_next_tick(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(_: str) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(control, "score", kill)
-        with pytest.raises(Killed):
-            promote("shop", "logistic", reason="now")
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(control, "score", crash)
+        promote("shop", "logistic", reason="now")
     assert lived.status().champion == "prior"
     assert lived.pending()
     lived.tick()
     assert lived.status().champion == "logistic" and not lived.pending()
+
+
+def test_an_order_after_a_run_that_was_cut_off_stands_after_the_promotion_of_that_run(
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived.arrive(orders(6, 9))
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(race, "_store", crash)
+        lived.tick()
+    one = promotions.latest("shop")
+    assert one and one.model == "logistic" and lived.table("standings")["outcome"].max() == 6
+    rollback("shop", reason="not yet")
+    assert [(seq, model, before) for seq, model, before, _ in crowned(lived)] == [
+        (7, "logistic", "prior"),
+        (10, "prior", "logistic"),
+    ]
+    assert lived.status().champion == race.would("shop").champion == "prior"
+    with pytest.raises(
+        MillraceError, match="promotion 1 of shop is logistic instead of prior after outcome 7 on record, and prior"
+    ):
+        promotions.record(Table("shop", "promotions"), [replace(one, model="prior")])
+    assert verify("shop").problems == []
+
+
+def test_what_stands_is_taken_once_where_a_stretch_of_outcomes_ends(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote("shop", "logistic", reason="one")
+    lived.change('models={"logistic": logistic}', 'models={"other": other}')
+    live(lived, 6, 6)
+    promote("shop", "other", reason="at the place where logistic is found to be gone")
+    rollback("shop", reason="three")
+    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(6, "logistic"), (7, "prior"), (7, "other"), (7, "prior")]
+    live(lived, 7, 7)
+    promote("shop", "other", reason="four")
+    monkeypatch.setattr(race, "_OUTCOMES_AT_ONCE", 7)
+    made = [one.number for _, promoted in race.again(catalog.load("shop"), 8) for one in promoted]
+    assert made == [1, 3, 4, 5]
+
+
+def test_a_pin_from_before_an_upgrade_gives_way_to_what_can_be_loaded(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = lived.status().models["logistic"].version
+    pin("shop", f"v{version}", reason="audit")
+    live(lived, 6, 6)
+    lived.arrive(orders(7, 7))
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(sys.modules["millrace.infer"], "_predict", crash)
+        lived.tick()
+    upgrade(monkeypatch)
+    [problem, *_] = lived.tick().problems
+    assert f"v{version} of logistic is pinned, and is not served: it was made in another environment (river 0." in problem
+    newest = lived.status().models["logistic"].version
+    assert newest and served(lived)["e07"].startswith("logistic v") and served(lived)["e07"] != f"logistic v{version}"
+    found = lived.status()
+    assert (found.served, alias(lived)) == (f"logistic v{newest}", newest)
+    assert any("millrace replay shop logistic --to 6; until the pin is lifted" in problem for problem in found.problems)
+    with pytest.raises(UsageError, match=f"v{version} of logistic cannot be served: it was made in another environment"):
+        pin("shop", f"v{version}", reason="again")
+
+
+def test_where_the_champion_does_not_predict_everyone_names_what_is_served(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote("shop", "logistic", reason="looks better to me")
+    upgrade(monkeypatch)
+    monkeypatch.setattr(fold, "COMMIT_EVERY", 3)
+    lived.arrive(orders(6, 6))
+    ingest("shop")
+    infer("shop")
+    found = lived.status()
+    assert found.served == served(lived)["e06"] == f"prior v{alias(lived)}"
+    assert found.champion == "logistic" and found.models["logistic"].version
+    assert any("the champion 'logistic' does not predict: it has no version of this env" in problem for problem in found.problems)
+    with pytest.raises(UsageError, match="logistic has no version to serve yet"):
+        pin("shop", "logistic", reason="as it is")
+
+
+def test_a_version_that_was_removed_is_not_pinned_and_one_that_was_pinned_holds_nothing_up(
+    lived: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = lived.table("checkpoints").filter(model="logistic").drop_nulls("version")["version"].sort().to_list()
+    pin("shop", f"v{first}", reason="audit")
+    lived.arrive(orders(6, 6))
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(sys.modules["millrace.infer"], "_predict", crash)
+        lived.tick()
+    gone = {"number": [1, 2], "version": [first, second], "model": ["logistic"] * 2, "seq": [0, 3], "at": [now()] * 2}
+    Table("shop", "removals").append(pl.DataFrame(gone), {"remove": 2, "removed": 2})
+    why = "it was removed by retention; make it again: millrace replay shop logistic --to"
+    with pytest.raises(UsageError, match=f"v{second} of logistic cannot be served: {why} 3"):
+        pin("shop", f"v{second}", reason="audit")
+    pin("shop", reason="over", off=True)
+    told = f"v{first} was pinned when events came that are predicted now by what is served today: {why} 0"
+    assert told in lived.tick().problems
+    assert served(lived)["e06"].startswith("prior v")
+    for path in lived.place.glob("root/shop/states/*.pkl"):
+        path.write_bytes(b"torn")
+    shutil.rmtree(lived.place / "mlruns" / "artifacts" / "shop" / "models")
+    with pytest.raises(UsageError, match=r"cannot be loaded \(.*make it again: millrace replay shop logistic --to 3"):
+        pin("shop", "logistic", reason="audit")
 
 
 def test_an_order_that_is_given_while_the_race_is_scored_stands_after_what_was_scored(
@@ -240,21 +328,21 @@ def test_an_order_that_is_given_while_the_race_is_scored_stands_after_what_was_s
 
 
 def test_an_alias_that_was_moved_by_hand_is_set_back_once_and_told(lived: Shop) -> None:
-    live(lived, 6, 6)
+    promote("shop", "logistic", reason="looks better to me")
     right, registry = alias(lived), Registry(catalog.load("shop"))
     champion, other = lived.status().champion, lived.status().models["prior"].version
     assert champion == "logistic" and right and other
     registry.alias(CHAMPION, other)
-    lived.arrive(orders(7, 7))
+    lived.arrive(orders(6, 6))
     [problem] = lived.tick().problems
     assert f"was moved by hand from v{right} to v{other}" in problem and f"millrace pin shop v{other} --reason" in problem
     assert alias(lived) == lived.status().models["logistic"].version
     assert problem in lived.status().problems
-    live(lived, 8, 8)  # it is told once
-    pin("shop", other, reason="as was meant")
+    done = pin("shop", other, reason="as was meant")
+    assert isinstance(done, ControlReport) and done.problems == [], "it is told once"
     assert alias(lived) == other
     assert problem not in lived.status().problems
-    live(lived, 9, 9)
+    live(lived, 7, 7)
     assert alias(lived) == other
 
 

@@ -20,23 +20,24 @@ from tests.shop import Shop
 
 
 @pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
-    """A life in which the rule promotes at seq 8, and a person takes that back at seq 9."""
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[tuple[Shop, PolicyReport]]:
+    """A life in which the rule promotes at seq 7, and a person takes that back at seq 11; and what its rule gave until then."""
     with settled(tmp_path_factory.mktemp("policy"), mlflow_store) as shop:
         shop.change("minimum=5, cooldown=5", "minimum=7, cooldown=3")
         shop.change("labels=Labels(window=timedelta(days=1)),", "")
-        for first in (0, 3, 6):
-            live(shop, first, first + 2)
+        for first, last in ((0, 2), (3, 7), (8, 10)):
+            live(shop, first, last)
+        without_orders = policy("shop", draw=False)
         promote("shop", "prior", reason="to see what comes of it")
-        live(shop, 9, 11)
-        yield shop
+        live(shop, 11, 13)
+        yield shop, without_orders
 
 
 @pytest.fixture
-def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def lived(life: tuple[Shop, PolicyReport], monkeypatch: pytest.MonkeyPatch) -> Shop:
     """The same, to ask."""
-    enter(life.place, monkeypatch)
-    return life
+    enter(life[0].place, monkeypatch)
+    return life[0]
 
 
 def lines(report: PolicyReport) -> dict[str, Line]:
@@ -53,14 +54,13 @@ def turns(report: PolicyReport, of: str) -> list[tuple[str, int]]:
 
 
 def test_the_rule_on_record_would_have_served_what_was_served_until_somebody_gave_an_order(lived: Shop) -> None:
-    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(7, "logistic"), (9, "prior")]
+    assert [(seq, model) for seq, model, *_ in crowned(lived)] == [(7, "logistic"), (11, "prior")]
     report = policy("shop", ["declared"])
-    assert turns(report, SERVED) == [("prior", 12)], "it was promoted at the end of a tick, and taken back before the next"
-    assert turns(report, POLICY) == [("prior", 9), ("logistic", 3)]
+    assert turns(report, SERVED) == [("prior", 8), ("logistic", 3), ("prior", 3)]
+    assert turns(report, POLICY) == [("prior", 8), ("logistic", 6)]
     found = lines(report)
     assert list(found) == [SERVED, "the best in hindsight, each 7 labels", "prior alone", "logistic alone", POLICY]
-    assert found[SERVED].loss == found["prior alone"].loss
-    assert found[SERVED].labelled == found[POLICY].labelled == 12
+    assert found[SERVED].labelled == found[POLICY].labelled == 14
     logistic, best = found["logistic alone"], found["the best in hindsight, each 7 labels"]
     assert logistic.gain == pytest.approx(loss(found[SERVED]) - loss(logistic))
     assert loss(best) <= loss(found[POLICY]) < loss(found[SERVED])
@@ -68,13 +68,8 @@ def test_the_rule_on_record_would_have_served_what_was_served_until_somebody_gav
     assert report.picture and report.picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_was_served_without_orders_is_what_its_rule_gives(shop: Shop) -> None:
-    shop.change("minimum=5, cooldown=5", "minimum=4, cooldown=3")
-    shop.change("labels=Labels(window=timedelta(days=1)),", "")
-    for first in (0, 3, 6):
-        live(shop, first, first + 2)
-    assert crowned(shop)
-    report = policy("shop", draw=False)
+def test_what_was_served_without_orders_is_what_its_rule_gives(life: tuple[Shop, PolicyReport]) -> None:
+    _, report = life
     found = lines(report)
     assert report.reigns[SERVED] == report.reigns[POLICY] and len(report.reigns[SERVED]) == 2
     assert (found[SERVED].loss, found[SERVED].metrics) == (found[POLICY].loss, found[POLICY].metrics)
@@ -83,16 +78,16 @@ def test_what_was_served_without_orders_is_what_its_rule_gives(shop: Shop) -> No
 
 def test_a_stricter_rule_and_fewer_models_change_nothing_on_record(lived: Shop) -> None:
     before = crowned(lived), lived.status()
-    assert turns(policy("shop", ["minimum=50"], draw=False), POLICY) == [("prior", 12)]
+    assert turns(policy("shop", ["minimum=50"], draw=False), POLICY) == [("prior", 14)]
     alone = policy("shop", ["models=prior", "minimum=2", "cooldown=0"], draw=False)
-    assert turns(alone, POLICY) == [("prior", 12)] and "logistic alone" not in lines(alone)
+    assert turns(alone, POLICY) == [("prior", 14)] and "logistic alone" not in lines(alone)
     assert (crowned(lived), lived.status()) == before
 
 
 def test_with_another_cadence_each_model_is_asked_again(lived: Shop) -> None:
     served = lines(policy("shop", ["declared"], draw=False))
     hourly = lines(policy("shop", ["cadence=1h"], draw=False))
-    assert hourly["logistic alone"].labelled == 12
+    assert hourly["logistic alone"].labelled == 14
     assert hourly["logistic alone"].loss != served["logistic alone"].loss, "it knew more when it was asked"
     assert hourly[SERVED].loss == served[SERVED].loss
     never = lines(policy("shop", ["cadence=9999d"], draw=False))

@@ -18,6 +18,7 @@ from millrace.dataset import PRIOR
 from millrace.errors import DatasetError
 from millrace.loss import Loss
 from millrace.reign import Reign, Verdict
+from millrace.standings import Race as Standings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -154,6 +155,20 @@ def test_the_best_of_the_others_stands_in_for_a_champion_that_is_gone() -> None:
     assert reign.heir(problem) == PRIOR
     lived(reign, problem, {"gone": 0.1, PRIOR: 0.5, "good": 0.4, "other": 0.3}, 20)
     assert reign.heir(problem) == "other"
+
+
+def test_a_champion_that_predicts_no_more_is_judged_by_what_is_served_in_its_place() -> None:
+    def life(arrival: int) -> str:
+        """Score events that the champion, who reigns since place 5, did not predict."""
+        race, problem = Standings(), dataset(minimum=10, cooldown=10)
+        race.reign = Reign("good", before=PRIOR, place=5)
+        for _ in range(200):
+            race.score(problem, {PRIOR: 0.5, "other": 0.1}, 0.0, arrival)
+            race.decide(problem)
+        return race.reign.champion
+
+    assert life(arrival=6) == "other"
+    assert life(arrival=5) == "good", "what came before its reign is not its to answer for"
 
 
 def test_it_goes_on_from_a_pickle() -> None:
