@@ -106,9 +106,10 @@ def promoted(differences: Floats, rule: Race) -> NDArray[np.int64]:
         won = np.log1p(bets * differences[number][:, None])
         reign += won
         window += won
-        looks = [(reign, number + 1, 2)]
+        share = 2  # of the only shadow: half of the level
+        looks = [(reign, number + 1, 2 * share)]
         if windows:
-            looks.append((window, number + 1 - since, (windows + 1) * (windows + 2)))
+            looks.append((window, number + 1 - since, (windows + 1) * (windows + 2) * share))
         for capitals, seen, part in looks:
             if seen >= rule.minimum:
                 most = capitals.max(axis=1)

@@ -253,7 +253,7 @@ def test_from_which_event_on_a_feature_is_there_that_was_added_later(lived: Shop
     lived.change('models={"logistic": logistic}', 'models={"logistic": logistic, "whole": whole}')
     lived.change(
         "dataset = Dataset(",
-        "def whole():\n    return preprocessing.OneHotEncoder() | linear_model.LogisticRegression(l2=1.0)\n\n\ndataset = Dataset(",
+        "def whole():\n    return preprocessing.OneHotEncoder() | linear_model.Perceptron()\n\n\ndataset = Dataset(",
     )
     lived.tick()  # the features of no event have no new one
     lived.arrive("event p 05:00\nevent q 05:01\nlabel p 05:02 true")
