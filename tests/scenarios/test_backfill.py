@@ -164,8 +164,13 @@ def test_by_a_policy_of_labels_history_is_settled_as_if_it_had_been_lived_throug
 
     asked, told = orders(36, every=0.5)
     told = [{**answer("o30", 1), "label_time": moment(14)}, *told]  # it came an hour before its event
-    built, enter = list[Path | None](), WaitingRoom.__enter__
-    monkeypatch.setattr(WaitingRoom, "__enter__", lambda room: (built.append(room._path), enter(room))[1])
+    built, enter = list[Path](), WaitingRoom.__enter__
+
+    def entered(room: WaitingRoom) -> WaitingRoom:
+        built.append(room._path)
+        return enter(room)
+
+    monkeypatch.setattr(WaitingRoom, "__enter__", entered)
     live(declared(shop), [*asked, *told])
     lived = settled(shop)
     assert len(lived[1]) == 35  # the last window is open
@@ -173,7 +178,7 @@ def test_by_a_policy_of_labels_history_is_settled_as_if_it_had_been_lived_throug
     other = declared(shop.afresh(mlflow_store))
     report = backfill("shop", [write(other, "asked.ndjson", asked)], [write(other, "told.ndjson", told)])
     assert report.problems == []
-    assert len([path for path in built if path and path.parent.name != "shop"]) <= 1  # the index is gone through once
+    assert len([path for path in built if path.parent.name != "shop"]) <= 1  # the index is gone through once
     assert settled(other) == lived
     assert (report.race and report.race.scored, report.waiting) == (35, 0)
     said = other.table("predictions").filter(origin="backfill")
