@@ -140,7 +140,7 @@ def test_a_version_of_another_environment_is_never_loaded(lived: Shop, monkeypat
 def test_a_version_that_is_not_on_record_is_never_loaded(lived: Shop) -> None:
     row = lived.table("checkpoints").drop_nulls("version").row(-1, named=True)
     other = lived.table("checkpoints").filter(seq=0)["sha256"][0]
-    with pytest.raises(MillraceError, match="version 999 is not on record"):
+    with pytest.raises(MillraceError, match="unknown version 999 of shop: it is not on record"):
         load(dataset_of("shop"), 999, row["sha256"])
     with pytest.raises(MillraceError, match=f"has the sha256 {row['sha256']} on record, not {other}"):
         load(dataset_of("shop"), row["version"], other)
