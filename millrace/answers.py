@@ -128,8 +128,9 @@ def register(dataset: Dataset) -> None:
         table = Table(dataset.name, "definitions")
         if _is_recorded(dataset, table):
             return
-        row = {"model": LABELS, "fingerprint": rule(dataset), "text": dataset.text, "environment": None, "doubts": None}
-        frame = pl.DataFrame([{**row, "at": now()}], schema_overrides={"environment": pl.String, "doubts": pl.List(pl.String)})
+        row = {"model": LABELS, "fingerprint": rule(dataset), "text": dataset.text, "environment": None}
+        nothing = {"environment": pl.String, "doubts": pl.List(pl.String), "features": pl.List(pl.String)}
+        frame = pl.DataFrame([{**row, "doubts": None, "features": None, "at": now()}], schema_overrides=nothing)
         try:
             table.append(frame, {f"define/{LABELS}": 1})
         except ConflictError:

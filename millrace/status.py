@@ -37,7 +37,6 @@ from millrace.delays import Delays
 from millrace.errors import DatasetError
 from millrace.fold import suspension
 from millrace.ingest import kinds_of_reasons
-from millrace.memory import NAME as MEMORY
 from millrace.outlook import Outlook, outlook
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
@@ -235,7 +234,8 @@ def _models(dataset: Dataset) -> dict[str, ModelStatus]:
     table, predictions = Table(dataset.name, "checkpoints"), Table(dataset.name, "predictions")
     standings = {row["model"]: row for row in race.standings(dataset.name)}
     doubts = models.doubts(dataset.name)
-    found, names = {}, [one for one in dict.fromkeys([*dataset.racing, *standings, *doubts]) if one != MEMORY]
+    removed = [one for one in doubts if predictions.cursor(f"predictions/{one}")]
+    found, names = {}, list(dict.fromkeys([*dataset.racing, *standings, *removed]))
     stand, versions = checkpoints.newest(table, names), checkpoints.published(table, names)
     for model in names:
         one = found[model] = ModelStatus(predictions=predictions.cursor(f"predictions/{model}"), doubts=doubts.get(model, []))
