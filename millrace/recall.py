@@ -230,7 +230,10 @@ def _names(dataset: Dataset, whole: Whole) -> list[str]:
 
 
 def _fingerprint(dataset: Dataset, memory: Memory, parts: Sequence[Aggregate | Whole]) -> str:
-    """Fingerprint the parts, and the features that they look at."""
+    """Fingerprint the parts, and the features that they look at.
+
+    A feature is what Polars makes of it: where another version writes it down otherwise, memory is folded again, to be safe.
+    """
     used, described = set[str](), list[object]()
     for part in parts:
         if isinstance(part, Aggregate):
