@@ -84,11 +84,7 @@ def test_answers_whose_delay_says_nothing_are_safe(shop: Shop) -> None:
 def test_while_windows_are_open_only_quick_answers_are_there_and_they_are_not_measured(shop: Shop) -> None:
     stream(shop, lambda back, draw: 1.0 if back else 20.0, days=3)
     found = measured(shop)
-<<<<<<< HEAD
-    closed = shop.table("events").filter(pl.col("event_time") < pl.col("clock").max() - timedelta(days=1))
-=======
     closed = shop.table("events").filter(pl.col("event_time") < pl.lit(shop.status().clock) - timedelta(days=1))
->>>>>>> cohorts
     expected = closed.join(shop.table("labels"), on="event_id")["label"].value_counts().sort("label").rows()
     assert [(one.of == "True", one.answers) for one in found.classes] == expected
     assert sum(count for _, count in expected) == found.answers >= delays.ENOUGH
