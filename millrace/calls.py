@@ -8,6 +8,7 @@ written that is not the object's. Estimators are none of them: instances are mad
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import random
 import re
@@ -109,9 +110,9 @@ def _scalar(ready: Ready, given: Any) -> bool:
 
 
 def _array(ready: Ready, given: Any) -> bool:
-    if len(given) != 4 or type(given[0]) not in (bytes, bytearray) or not ready.dtype(given[1]) or given[1].hasobject:
+    if len(given) not in (4, 5) or type(given[0]) not in (bytes, bytearray) or not ready.dtype(given[1]) or given[1].hasobject:
         return False
-    return _are(given[2], int) and type(given[3]) is str
+    return _are(given[2], int) and type(given[3]) is str and all(axes is None or _are(axes, int) for axes in given[4:])
 
 
 def _empty(*kinds: Pair) -> Callable[[Ready, Any], bool]:
@@ -165,12 +166,14 @@ def _dtype_state(_: Ready, value: Any, state: Any) -> bool:
             return False
         parts = {"names": list(names), "formats": [kind for kind, _ in fields.values()]}
         layout = {**parts, "offsets": [place for _, place in fields.values()], "itemsize": state[5]}
-        whole = [np.dtype(layout), np.dtype(layout, align=True)]
+        whole = [np.dtype(layout)]
+        with contextlib.suppress(ValueError):  # it is not laid out as C would
+            whole.append(np.dtype(layout, align=True))
     return any(one.__reduce__()[2] == state for one in whole)
 
 
 def _array_state(ready: Ready, value: Any, state: Any) -> bool:
-    if type(state) is not tuple or len(state) not in (5, 7) or value.shape != (0,) or value.base is not None:
+    if type(state) is not tuple or len(state) not in (5, 7) or value.shape != (0,):
         return False
     version, shape, dtype, order, content, *masked = state
     if not _are((version, order), int, bool) or not _are(shape, int) or not ready.dtype(dtype):
@@ -299,7 +302,7 @@ _STATES: dict[Pair, Callable[[Ready, Any, Any], Any]] = {
     ("millrace.window", "Column"): _packed("values"),
     ("millrace.window", "Window"): _packed("past", "times"),
     ("numpy", "dtype"): _dtype_state,
-    ("numpy", "ndarray"): lambda ready, value, state: len(state) == 5 and _array_state(ready, value, state),
+    ("numpy", "ndarray"): lambda ready, value, state: value.base is None and len(state) == 5 and _array_state(ready, value, state),
     ("numpy.ma", "MaskedArray"): lambda ready, value, state: len(state) == 7 and _array_state(ready, value, state),
     ("numpy.ma.core", "MaskedArray"): lambda ready, value, state: len(state) == 7 and _array_state(ready, value, state),
     ("numpy.random.bit_generator", "BitGenerator"): _bits_state,
