@@ -8,6 +8,7 @@ written that is not the object's. Estimators are none of them: instances are mad
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import random
 import re
@@ -109,9 +110,9 @@ def _scalar(ready: Ready, given: Any) -> bool:
 
 
 def _array(ready: Ready, given: Any) -> bool:
-    if len(given) != 4 or type(given[0]) not in (bytes, bytearray) or not ready.dtype(given[1]) or given[1].hasobject:
+    if len(given) not in (4, 5) or type(given[0]) not in (bytes, bytearray) or not ready.dtype(given[1]) or given[1].hasobject:
         return False
-    return _are(given[2], int) and type(given[3]) is str
+    return _are(given[2], int) and type(given[3]) is str and all(axes is None or _are(axes, int) for axes in given[4:])
 
 
 def _empty(*kinds: Pair) -> Callable[[Ready, Any], bool]:
@@ -120,7 +121,14 @@ def _empty(*kinds: Pair) -> Callable[[Ready, Any], bool]:
     def check(_: Ready, given: Any) -> bool:
         classes, rest = given[: len(kinds)], given[len(kinds) :]
         named = all(isinstance(one, type) and _name(one) == kind for one, kind in zip(classes, kinds, strict=True))
-        return named and len(rest) == 2 and rest[0] == (0,) and _are(rest[0], int) and rest[1] in (b"b", "b") and _are(rest[1:], bytes, str)
+        return (
+            named
+            and len(rest) == 2
+            and rest[0] == (0,)
+            and _are(rest[0], int)
+            and rest[1] in (b"b", "b")
+            and _are(rest[1:], bytes, str)
+        )
 
     return check
 
@@ -142,7 +150,13 @@ def _tree(ready: Ready, given: Any) -> bool:
 
 def _cython(name: Pair, *states: Any) -> Callable[[Ready, Any], bool]:
     def check(_: Ready, given: Any) -> bool:
-        return len(given) == 3 and isinstance(given[0], type) and _name(given[0]) == name and type(given[1]) is int and given[2] in states
+        return (
+            len(given) == 3
+            and isinstance(given[0], type)
+            and _name(given[0]) == name
+            and type(given[1]) is int
+            and given[2] in states
+        )
 
     return check
 
@@ -165,12 +179,14 @@ def _dtype_state(_: Ready, value: Any, state: Any) -> bool:
             return False
         parts = {"names": list(names), "formats": [kind for kind, _ in fields.values()]}
         layout = {**parts, "offsets": [place for _, place in fields.values()], "itemsize": state[5]}
-        whole = [np.dtype(layout), np.dtype(layout, align=True)]
+        whole = [np.dtype(layout)]
+        with contextlib.suppress(ValueError):  # it is not laid out as C would
+            whole.append(np.dtype(layout, align=True))
     return any(one.__reduce__()[2] == state for one in whole)
 
 
 def _array_state(ready: Ready, value: Any, state: Any) -> bool:
-    if type(state) is not tuple or len(state) not in (5, 7) or value.shape != (0,) or value.base is not None:
+    if type(state) is not tuple or len(state) not in (5, 7) or value.shape != (0,):
         return False
     version, shape, dtype, order, content, *masked = state
     if not _are((version, order), int, bool) or not _are(shape, int) or not ready.dtype(dtype):
@@ -183,7 +199,10 @@ def _array_state(ready: Ready, value: Any, state: Any) -> bool:
 def _bits_state(ready: Ready, _: Any, state: Any) -> bool:
     """Allow what a generator's own state has; a place beyond its 624 words would be read."""
     if type(state) is tuple:
-        if len(state) != 2 or _name(type(state[1])) not in (("numpy.random.bit_generator", "SeedSequence"), ("builtins", "NoneType")):
+        if len(state) != 2 or _name(type(state[1])) not in (
+            ("numpy.random.bit_generator", "SeedSequence"),
+            ("builtins", "NoneType"),
+        ):
             return False
         state = state[0]
     if type(state) is not dict or type(state.get("state")) is not dict:
@@ -199,11 +218,23 @@ def _seeds(ready: Ready, _: Any, state: Any) -> bool:
     if type(state) is not tuple or len(state) != 5 or not ready.numbers(state[2]) or state[2] is None:
         return False
     entropy = type(state[0]) is int or hashes(state[0])
-    return entropy and _are(state[1:4:2], int) and state[2].dtype == "uint32" and state[2].shape == (state[3],) and _are(state[4], int)
+    return (
+        entropy
+        and _are(state[1:4:2], int)
+        and state[2].dtype == "uint32"
+        and state[2].shape == (state[3],)
+        and _are(state[4], int)
+    )
 
 
 def _random(_: Ready, value: Any, state: Any) -> bool:
-    return type(state) is tuple and len(state) == 3 and state[0] == 3 and _are(state[1], int) and type(state[2]) in (float, type(None))
+    return (
+        type(state) is tuple
+        and len(state) == 3
+        and state[0] == 3
+        and _are(state[1], int)
+        and type(state[2]) in (float, type(None))
+    )
 
 
 def _partial(_: Ready, value: Any, state: Any) -> bool:
@@ -221,7 +252,9 @@ def _arrays(ready: Ready, value: Any, state: Any) -> bool:
 
 
 def _nodes(ready: Ready, value: Any, state: Any) -> bool:
-    whole = type(state) is dict and state.keys() == {"max_depth", "node_count", "nodes", "values"} and _arrays(ready, value, state)
+    whole = (
+        type(state) is dict and state.keys() == {"max_depth", "node_count", "nodes", "values"} and _arrays(ready, value, state)
+    )
     if not whole or not _are((state["max_depth"], state["node_count"]), int) or type(state["nodes"]) in _PLAIN:
         return False
     return type(state["values"]) not in _PLAIN and state["nodes"].shape == (state["node_count"],)
@@ -254,7 +287,9 @@ _CALLS: dict[Pair, Callable[[Ready, Any], Any]] = {
     ("collections", "Counter"): _typed(dict),
     ("collections", "OrderedDict"): _typed(),
     ("collections", "defaultdict"): lambda _, given: len(given) == 1,  # it keeps the function, and calls nothing
-    ("collections", "deque"): lambda _, given: given in ((), ((),)) or (len(given) == 2 and given[0] == () and type(given[1]) is int),
+    ("collections", "deque"): lambda _, given: (
+        given in ((), ((),)) or (len(given) == 2 and given[0] == () and type(given[1]) is int)
+    ),
     ("datetime", "date"): _typed(bytes),
     ("datetime", "datetime"): lambda _, given: _are(given, bytes, datetime.timezone),
     ("datetime", "time"): lambda _, given: _are(given, bytes, datetime.timezone),
@@ -299,7 +334,9 @@ _STATES: dict[Pair, Callable[[Ready, Any, Any], Any]] = {
     ("millrace.window", "Column"): _packed("values"),
     ("millrace.window", "Window"): _packed("past", "times"),
     ("numpy", "dtype"): _dtype_state,
-    ("numpy", "ndarray"): lambda ready, value, state: len(state) == 5 and _array_state(ready, value, state),
+    ("numpy", "ndarray"): lambda ready, value, state: (
+        value.base is None and len(state) == 5 and _array_state(ready, value, state)
+    ),
     ("numpy.ma", "MaskedArray"): lambda ready, value, state: len(state) == 7 and _array_state(ready, value, state),
     ("numpy.ma.core", "MaskedArray"): lambda ready, value, state: len(state) == 7 and _array_state(ready, value, state),
     ("numpy.random.bit_generator", "BitGenerator"): _bits_state,

@@ -202,9 +202,15 @@ def _owner(kind: type, name: str) -> Any:
 def _check_names(kind: type, attributes: Any, plain: bool = True) -> None:
     for name in attributes if type(attributes) is dict else ():
         if type(name) is not str or name.startswith("__"):
-            raise pickles.Refused(f"the pickle sets the attribute {name!r} of {_said(kind)}, which no state has; it is not loaded")
+            raise pickles.Refused(
+                f"the pickle sets the attribute {name!r} of {_said(kind)}, which no state has; it is not loaded"
+            )
         owner = None if plain else _owner(kind, name)
-        if owner and hasattr(type(vars(owner)[name]), "__set__") and not isinstance(vars(owner)[name], types.MemberDescriptorType):
+        if (
+            owner
+            and hasattr(type(vars(owner)[name]), "__set__")
+            and not isinstance(vars(owner)[name], types.MemberDescriptorType)
+        ):
             raise pickles.Refused(f"the pickle sets {_said(kind)}.{name}, which is no plain attribute; it is not loaded")
 
 
@@ -214,7 +220,11 @@ def _check_hash(key: Any) -> None:
     if kind in (tuple, frozenset):
         for part in key:
             _check_hash(part)
-    elif kind not in _HASHED and not calls.hashes(key) and (kind.__hash__ is not object.__hash__ or kind.__eq__ is not object.__eq__):
+    elif (
+        kind not in _HASHED
+        and not calls.hashes(key)
+        and (kind.__hash__ is not object.__hash__ or kind.__eq__ is not object.__eq__)
+    ):
         raise pickles.Refused(f"the pickle has {_said(kind)} for a key, which hashes by code of its own; it is not loaded")
 
 

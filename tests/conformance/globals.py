@@ -32,19 +32,12 @@ HEAD = f"""# What the pickle of a state may name: a module, and the functions an
 """
 NO_MODELS = {"base", "checks", "conftest", "datasets", "envs", "evaluate", "stream", "synth", "test_"}
 """River's modules whose classes read files and networks, or stand in no model."""
-REFUSED = {("builtins", "getattr")}
+REFUSED = {"builtins": {"getattr"}, "sklearn.metrics._scorer": {"_CurveScorer", "_PassthroughScorer", "_Scorer"}}
+"""What stands in states and is not listed: a scorer calls any method of what it is given."""
 LEARNED = 200
 TEXTS = ["a b", "b c d", "a d"] * 20
-STATES_OF_OUR_OWN = {
-    "millrace.state": ["_generator"],
-    "millrace.confidence": ["Confidence"],
-    "millrace.reign": ["Pair", "Reign"],
-    "millrace.standings": ["Race", "_Racer"],
-    "millrace.substitutes": ["SWINN", "Sorted", "TimeRolling"],
-    "millrace.substitute_draws": ["Aside"],
-    "millrace.substitute_trees": ["ISOUPTreeRegressor"],
-    "millrace.provisional": ["FakeNegativeCalibration", "FakeNegativeWeighting", "ProvisionalPrior"],
-}
+STATES_OF_OUR_OWN = ("batch", "confidence", "prior", "provisional", "reign", "standings", "window")
+SUBSTITUTES = ("substitutes", "substitute_arguments", "substitute_draws", "substitute_leaves", "substitute_trees")
 
 
 def supervised(name: str, kind: Any) -> Iterator[Any]:
@@ -138,10 +131,82 @@ def sklearn_fitted() -> Iterator[Any]:
                     break
 
 
+def regressors() -> list[Any]:
+    """What people fit as a batch: alone where it takes strings and missing values, else after what encodes and fills them."""
+    from sklearn import ensemble, linear_model, neighbors, tree
+
+    boosting = ensemble.HistGradientBoostingRegressor
+    alone: list[Any] = [boosting(categorical_features=which, max_iter=3) for which in ("from_dtype", [False, True, False])]
+    return [*alone, *map(_encoding, [
+        boosting(max_iter=3), boosting(max_iter=3, loss="poisson"), ensemble.RandomForestRegressor(3),
+        ensemble.ExtraTreesRegressor(3), ensemble.GradientBoostingRegressor(n_estimators=3), ensemble.AdaBoostRegressor(),
+        ensemble.BaggingRegressor(), tree.DecisionTreeRegressor(), linear_model.LinearRegression(), linear_model.Ridge(),
+        linear_model.Lasso(), linear_model.ElasticNet(), linear_model.PoissonRegressor(), linear_model.HuberRegressor(),
+        neighbors.KNeighborsRegressor(), ensemble.VotingRegressor([("a", linear_model.Ridge())]),
+        linear_model.SGDRegressor(), ensemble.StackingRegressor([("a", linear_model.Ridge()), ("b", linear_model.Lasso())]),
+    ]), *[_encoding(linear_model.Ridge(), encoder) for encoder in _encoders()], scaled(linear_model.Ridge())]  # fmt: skip
+
+
+def classifiers() -> list[Any]:
+    """As `regressors`."""
+    from sklearn import calibration, ensemble, linear_model, naive_bayes, neighbors, neural_network, svm, tree
+
+    boosting = ensemble.HistGradientBoostingClassifier
+    alone: list[Any] = [boosting(categorical_features=which, max_iter=3) for which in ("from_dtype", [False, True, False])]
+    return [*alone, *map(_encoding, [
+        boosting(max_iter=3), ensemble.RandomForestClassifier(3), ensemble.ExtraTreesClassifier(3),
+        ensemble.GradientBoostingClassifier(n_estimators=3), ensemble.AdaBoostClassifier(), ensemble.BaggingClassifier(),
+        tree.DecisionTreeClassifier(), linear_model.LogisticRegression(), linear_model.SGDClassifier(loss="log_loss"),
+        naive_bayes.GaussianNB(), neighbors.KNeighborsClassifier(), calibration.CalibratedClassifierCV(svm.SVC()), neural_network.MLPClassifier((3,), max_iter=5),
+        calibration.CalibratedClassifierCV(linear_model.LogisticRegression()),
+        calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), method="isotonic"),
+        ensemble.VotingClassifier([("a", linear_model.LogisticRegression())], voting="soft"),
+    ]), *[_encoding(linear_model.LogisticRegression(), encoder) for encoder in _encoders()]]  # fmt: skip
+
+
+def scaled(estimator: Any) -> Any:
+    """A regressor whose answers are scaled for the fit."""
+    from sklearn import compose, preprocessing
+
+    return compose.TransformedTargetRegressor(_encoding(estimator), transformer=preprocessing.StandardScaler())
+
+
+def _encoders() -> list[Any]:
+    from sklearn import preprocessing
+
+    unknown = {"handle_unknown": "use_encoded_value", "unknown_value": -1, "encoded_missing_value": -2}
+    return [preprocessing.OrdinalEncoder(**unknown), preprocessing.TargetEncoder(), preprocessing.OneHotEncoder(min_frequency=2)]
+
+
+def _encoding(estimator: Any, encoder: Any = None) -> Any:
+    from sklearn import compose, impute, pipeline, preprocessing
+
+    one_hot = encoder or preprocessing.OneHotEncoder(handle_unknown="ignore")
+    filled = pipeline.make_pipeline(impute.SimpleImputer(add_indicator=True), preprocessing.StandardScaler())
+    sparse = {"sparse_threshold": 0.0}
+    words, numbers = (compose.make_column_selector(**{way: "category"}) for way in ("dtype_include", "dtype_exclude"))
+    return pipeline.make_pipeline(compose.make_column_transformer((one_hot, words), (filled, numbers), **sparse), estimator)
+
+
+def fits() -> Iterator[Any]:
+    """A batch of each of them, fitted on numbers, strings and missing values."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, estimator in enumerate([*classifiers(), *regressors()]):
+        answer: Callable[[int], Any] = (lambda hour: hour % 3 == 0) if number < len(classifiers()) else float
+        seeds = [name for name in estimator.get_params() if name.endswith("random_state")]
+        estimator.set_params(**dict.fromkeys(seeds, 1))
+        model = batch.Batch(estimator, last=timedelta(days=9), every=timedelta(days=2))
+        for hour in range(60):
+            x = {"hour": float(hour) if hour % 7 else None, "word": "abc"[hour % 3] if hour % 5 else None, "flag": hour % 2 == 0}
+            model.learn_one(x, answer(hour), t=now + timedelta(hours=hour))
+        yield model
+
+
 def own() -> Iterator[Any]:
     """Millrace's own models, and what is filled with times."""
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
+    yield from fits()
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for estimator, answer in ((LogisticRegression(), lambda hour: hour % 2 == 0), (LinearRegression(), float)):
         for last in (10, timedelta(days=2)):
@@ -162,16 +227,23 @@ def own() -> Iterator[Any]:
 
 
 def parts() -> set[pickles.Pair]:
-    """All classes of River's models and of their parts, since each parameter makes others: the leaves of a tree, say."""
+    """All classes of River's and Millrace's models and of their parts, since each parameter makes others: the leaves of a tree, say."""
     pairs = set[pickles.Pair]()
+    for name in (*STATES_OF_OUR_OWN, *SUBSTITUTES):
+        pairs |= _classes(f"millrace.{name}")
     for module in pkgutil.walk_packages(river.__path__, "river."):
         if any(part.startswith(tuple(NO_MODELS - {"base"})) for part in module.name.split(".")):
             continue
         with contextlib.suppress(ImportError):
-            there = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
-            own = [kind for _, kind in there if kind.__module__ == module.name and not issubclass(kind, (BaseException, type))]
-            pairs |= {(module.name, kind.__qualname__) for kind in own if "<" not in kind.__qualname__}
+            pairs |= _classes(module.name)
     return pairs
+
+
+def _classes(module: str) -> set[pickles.Pair]:
+    """The classes that a module defines."""
+    there = inspect.getmembers(importlib.import_module(module), inspect.isclass)
+    own = [kind for _, kind in there if kind.__module__ == module and not issubclass(kind, (BaseException, type))]
+    return {(module, kind.__qualname__) for kind in own if "<" not in kind.__qualname__}
 
 
 def found() -> set[pickles.Pair]:
@@ -186,8 +258,7 @@ def found() -> set[pickles.Pair]:
     for model in itertools.chain.from_iterable(models):
         with contextlib.suppress(MillraceError, TypeError, AttributeError, ValueError, NotImplementedError):
             pairs |= pickles.named(state.slim(model))
-    pairs |= {(module, name) for module, names in STATES_OF_OUR_OWN.items() for name in names}
-    return {pair for pair in pairs if not pair[0].startswith("tests.")} - REFUSED
+    return {(module, name) for module, name in pairs if not module.startswith("tests.") and name not in REFUSED.get(module, ())}
 
 
 def text(pairs: set[pickles.Pair]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib
 import inspect
+import io
 import operator
 import os
 import pickle
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from river import anomaly, compose, feature_extraction, linear_model, naive_bayes, preprocessing, stats, stream
 
-from millrace import catalog, pickles, state
+from millrace import catalog, foreign, pickles, state
 from millrace.errors import MillraceError
 from millrace.pickles import Refused, loads
 from tests.conformance import estimators, globals
@@ -80,11 +81,14 @@ ATTACKS: dict[str, Callable[[Path], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("load", [loads, foreign.loads], ids=["here", "foreign"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_refused_with_what_it_names_and_nothing_runs(attack: str, tmp_path: Path) -> None:
+def test_an_attack_is_refused_with_what_it_names_and_nothing_runs(
+    attack: str, load: Callable[[bytes], Any], tmp_path: Path
+) -> None:
     data = ATTACKS[attack](tmp_path)
     with pytest.raises(Refused) as refusal:
-        loads(data)
+        load(data)
     named = str(refusal.value).split()[3].rstrip(",")
     assert named == attack.partition(",")[0]
     assert "is on no list" in str(refusal.value) and "MILLRACE_TRUST=" in str(refusal.value)
@@ -95,8 +99,9 @@ def test_an_attack_is_refused_with_what_it_names_and_nothing_runs(attack: str, t
     "data", [b"", b"\x80\x04", b"\x80\x04P1\n.", b"\x80\x05\x97.", b"\x82\x01.", pickle.dumps(1.5)[:-3], b"cno.such\nthing\n."]
 )
 def test_what_is_no_whole_pickle_is_told(data: bytes) -> None:
-    with pytest.raises(MillraceError):
-        loads(data)
+    for load in (loads, foreign.loads):
+        with pytest.raises(MillraceError):
+            load(data)
 
 
 def test_a_class_that_says_it_is_another_is_told_from_it(shop: Shop) -> None:
@@ -109,7 +114,7 @@ def test_a_class_that_says_it_is_another_is_told_from_it(shop: Shop) -> None:
 
     Liar.__module__, Liar.__qualname__ = "millrace_datasets.shop", "Own"
     with pytest.raises(Refused, match=r"millrace_datasets.shop:Own.harm"):
-        pickles._Reader(b"", ())._method(Liar(), "harm")
+        pickles._Reader(io.BytesIO(b""))._method(Liar(), "harm")
 
 
 def test_of_a_datasets_file_what_it_defines_may_stand_in_a_state_and_not_what_it_imports(shop: Shop) -> None:
@@ -153,9 +158,9 @@ def test_of_another_library_a_state_may_name_what_the_fresh_model_holds_and_what
     model.learn_one({"a": 1.0}, True)
     with pytest.raises(Refused, match="MILLRACE_TRUST=their_library:Leaf"):
         loads(state.slim(model))
-    assert loads(state.slim(model), trust=["their_library:Leaf"]).leaf
+    assert foreign.loads(state.slim(model), trust=["their_library:Leaf"]).leaf
     monkeypatch.setenv("MILLRACE_TRUST", "their_library:Leaf, a:b")
-    assert loads(state.slim(model)).leaf
+    assert loads(state.slim(model)).leaf and foreign.loads(state.slim(model)).leaf
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_functions_and_methods_that_rivers_models_hold_are_found_again(model: An
         with contextlib.suppress(Exception):
             model.learn_one(*arguments)
             break
-    assert state.digest(loads(state.slim(model))) == state.digest(model)
+    assert state.digest(loads(state.slim(model))) == state.digest(foreign.loads(state.slim(model))) == state.digest(model)
 
 
 def test_what_is_listed_is_a_function_or_a_class_that_neither_runs_text_nor_hands_out_attributes() -> None:
