@@ -232,7 +232,7 @@ def test_a_promotion_is_proven_by_the_rule_and_the_loss_under_which_it_was_made(
     assert verify("shop").problems == []
     lived.arrive(orders(240, 60, sent_back=False))
     report = lived.tick()
-    assert report.learn.race.again == "the dataset's file has changed its loss, window"
+    assert report.learn and report.learn.race and report.learn.race.again == "the dataset's file has changed its loss, window"
     found = lived.status()
     assert (found.loss, found.champion) == ("brier", "prior")
     said = lived.table("predictions").filter(pl.col("model") == "logistic").sort("arrival")

@@ -135,7 +135,8 @@ def test_since_when_a_champion_is_no_better_than_prior() -> None:
     assert reign.worse_since is None
     lived(reign, problem, {PRIOR: 0.5, "good": 0.9}, 70)
     assert reign.worse_since == START + timedelta(hours=249)  # the first label at which the window has its minimum
-    assert reign.judged == ("window", 70, pytest.approx(0.4))
+    assert reign.judged is not None and reign.judged[:2] == ("window", 70)
+    assert reign.judged[2] == pytest.approx(0.4)
     lived(reign, problem, {PRIOR: 0.5, "good": 0.0}, 130)
     assert reign.worse_since is None
 
