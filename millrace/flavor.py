@@ -4,29 +4,24 @@ The flavor that River asks for (online-ml/river#1316), in the shape of MLflow's 
 ``model.pkl``, and with a dataset also the text of its file: then the model takes the raw columns of events,
 and computes the features itself.
 
-What an artifact holds is not trusted. Its pickle is loaded only if it names nothing but what is on the list of
-`millrace.pickles`. Its code is run only if it is known: a dataset's text if it is that of the file in ``datasets/``,
-or on record in the table ``definitions``; else, and ``code_paths`` always, by its sha256 in ``MILLRACE_TRUST``. (What
+What an artifact holds is not trusted. Its pickle is loaded by `millrace.foreign`, and its code is run only if it is known
+(`millrace.artifact_code`). (What
 ``mlflow.pyfunc.load_model`` itself does before it comes here is MLflow's: it puts ``code_paths`` on the path, and
 imports the ``loader_module`` that an artifact names.)
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import hashlib
 import importlib
 import importlib.metadata
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millrace import pyfunc, requirements
+from millrace import artifact_code, pyfunc, requirements
 from millrace.errors import MillraceError, UsageError
 from millrace.requirements import get_default_conda_env as get_default_conda_env
 from millrace.requirements import get_default_pip_requirements as get_default_pip_requirements
@@ -207,25 +202,8 @@ def load_model(model_uri: str, dst_path: str | None = None, *, trust: Collection
     folder = Path(_download_artifact_from_uri(artifact_uri=model_uri, output_path=dst_path))
     flavor = _get_flavor_configuration(str(folder), FLAVOR_NAME)
     if flavor.get("code"):
-        _add_code(_within(folder, flavor["code"]), trust)
+        artifact_code.add_code(artifact_code.within(folder, flavor["code"]), trust)
     return _load(folder, trust)[0]
-
-
-def _add_code(folder: Path, trust: Collection[str]) -> None:
-    """Put the code that came with a model on the path, from a folder of its own that holds what is trusted and nothing else.
-
-    Bytecode in a ``__pycache__`` is left out: Python would run it in place of the source beside it.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    files = [(path.relative_to(folder), path.read_bytes()) for path in paths]
-    parts = [part for path, content in files for part in (path.as_posix().encode(), content)]
-    _check_trusted(folder, b"".join(len(part).to_bytes(8, "big") + part for part in parts), trust)
-    copy = Path(tempfile.mkdtemp(prefix="millrace-code-"))
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
-    for path, content in files:
-        (copy / path).parent.mkdir(parents=True, exist_ok=True)
-        (copy / path).write_bytes(content)
-    sys.path.insert(0, str(copy))
 
 
 def _load_pyfunc(path: str) -> pyfunc.RiverModel:
@@ -255,45 +233,16 @@ def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, D
         )
     kept: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if "dataset" in flavor:
-        path = _within(folder, flavor["dataset"])
+        path = artifact_code.within(folder, flavor["dataset"])
         if not path.stem.isidentifier():
             raise MillraceError(f"{path} is no file of a dataset, and is not run")
         text = path.read_text(encoding="utf-8")
-        if not _known(path.stem, text):
-            _check_trusted(path, text.encode(), trust)
+        if not artifact_code.known(path.stem, text):
+            artifact_code.check_trusted(path, text.encode(), trust)
         kept = catalog.as_written(path.stem, path, text)
     with kept as dataset:
-        model = foreign.loads(_within(folder, flavor["data"]).read_bytes(), trust)
+        model = foreign.loads(artifact_code.within(folder, flavor["data"]).read_bytes(), trust)
     return model, flavor.get("task"), dataset
-
-
-def _within(folder: Path, name: str) -> Path:
-    """Return the path of an artifact's file, which is in its folder."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.exists():
-        raise MillraceError(f"the artifact {folder} names {name!r}, which is not in its folder, and is not loaded")
-    return path
-
-
-def _known(name: str, text: str) -> bool:
-    """Tell whether a text is that of the dataset's file here, or was."""
-    from millrace import catalog, models
-    from millrace.settings import settings
-
-    file = settings().datasets / f"{name}.py"
-    running = [dataset.text for dataset in catalog.loaded() if dataset.name == name]
-    return text in running or (file.is_file() and file.read_text(encoding="utf-8") == text) or models.on_record(name, text)
-
-
-def _check_trusted(path: Path, content: bytes, trust: Collection[str]) -> None:
-    from millrace.settings import settings
-
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 not in trust and sha256 not in settings().trusted:
-        raise MillraceError(
-            f"{path} is code that came with the model, and is neither that of a dataset here nor on record: it is not run; where "
-            f"you have read it, set MILLRACE_TRUST={sha256}"
-        )
 
 
 def _task_of(model: Any) -> str | None:

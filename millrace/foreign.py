@@ -17,9 +17,9 @@ import io
 import pickle
 import types
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
-from millrace import calls, collector, pickles
+from millrace import calls, collector, foreign_arrays, pickles
 from millrace.errors import MillraceError
 
 _HASHED = (str, int, float, bool, complex, bytes, type(None))
@@ -27,7 +27,7 @@ _OTHERS = (
     *(pickle.INST, pickle.OBJ, pickle.DICT, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
     *(pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
 )
-_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_Unpickler: Any = pickle._Unpickler
 
 
 def loads(data: bytes, trust: Collection[str] = ()) -> Any:
@@ -67,7 +67,7 @@ def loads(data: bytes, trust: Collection[str] = ()) -> Any:
 class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
     """Acts on the stack of values as the standard library's does, after a look at what is on it."""
 
-    dispatch = dict(_Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -75,7 +75,7 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
         """What was found by name, by identity."""
         self._fresh: dict[int, Any] = {}
         """What was made and not yet given its attributes, by identity."""
-        self._ready = calls.Ready()
+        self._ready = foreign_arrays.Ready()
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
@@ -83,13 +83,17 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
         return found
 
     def _reduce(self) -> None:
-        arguments, function = self.stack.pop(), self.stack[-1]
-        named, pair = self._named.get(id(function), (None, None))
-        if pair is None or named is not function:
+        arguments: Any = self.stack.pop()
+        function: Any = self.stack[-1]
+        pair = self._named[id(function)][1] if id(function) in self._named else None
+        if pair is None:
             raise calls.refused(_said(function), arguments)
         if not calls.allows(pair, arguments, self._ready) and not self.trusted(*pair):
             raise calls.refused(":".join(pair), arguments)
-        self._made(function(*arguments))
+        if pair == ("builtins", "getattr"):  # a method, which is not new
+            self.stack[-1] = function(*arguments)
+        else:
+            self._made(function(*arguments))
 
     def _new(self) -> None:
         arguments, kind = self.stack.pop(), self.stack[-1]
@@ -120,7 +124,7 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
             self._ready.add(value)
             return
         _check_names(kind, slotted, plain=False)
-        if any(type(part) not in (dict, type(None)) for part in (plain, slotted)) or kind.__setattr__ is not object.__setattr__:
+        if any(type(part) not in (dict, type(None)) for part in (plain, slotted)) or _owner(kind, "__setattr__") is not object:
             raise pickles.Refused(f"the pickle sets the attributes of {_said(kind)} in a way of its own; it is not loaded")
         if plain:
             vars(value).update(plain)
@@ -222,8 +226,8 @@ def _check_hash(key: Any) -> None:
             _check_hash(part)
     elif (
         kind not in _HASHED
-        and not calls.hashes(key)
-        and (kind.__hash__ is not object.__hash__ or kind.__eq__ is not object.__eq__)
+        and not foreign_arrays.hashes(key)
+        and {_owner(kind, "__hash__"), _owner(kind, "__eq__")} - {object, type}
     ):
         raise pickles.Refused(f"the pickle has {_said(kind)} for a key, which hashes by code of its own; it is not loaded")
 

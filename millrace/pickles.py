@@ -1,12 +1,12 @@
 """What may a pickle name, before it is loaded?
 
-A pickle calls what it names, so it names only what is on a list of exact pairs of module and name (``globals.txt``: what stands
-in the states of River's, scikit-learn's and Millrace's own estimators); what a dataset's own file defines; and what the models
-that the loaded datasets' files build hold of other libraries. A list by prefix would run code: from ``river.base.base`` a chain
-of attributes leads through ``inspect`` to ``os``. So no name is followed from one attribute to the next, and nothing on the list
-hands out attributes, imports, or evaluates text.
+Only what is on a list of exact pairs of module and name (``globals.txt``: what stands in the states of River's,
+scikit-learn's and Millrace's own estimators); what a dataset's own file defines; and what the models that the loaded
+datasets' files build hold of other libraries. A list by prefix would run code: from ``river.base.base`` a chain of attributes
+leads through ``inspect`` to ``os``. So no name is followed from one attribute to the next.
 
-This says that to load runs nothing else. That a state is the one that was stored, its sha256 says.
+A name that is allowed may still be called with anything, so this alone makes nobody's pickle harmless: that a state is the
+one that was stored, its sha256 says, and what has none is loaded by `millrace.foreign`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Names:
     trust: Collection[str] = ()
 
     def find_class(self, module: str, name: str) -> Any:
+        """Find what is on a list; the unpickler asks this for each name."""
         if (module, name) == ("builtins", "getattr"):  # how a method that is bound to an object is stored
             return self._method
         if not self._allowed(module, name):

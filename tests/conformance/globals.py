@@ -28,7 +28,7 @@ from tests.conformance import estimators
 COMMAND = "python -m tests.conformance.globals --write"
 HEAD = f"""# What the pickle of a state may name: a module, and the functions and classes that it defines.
 # Made by {COMMAND}; each is reviewed when it is added: it must neither hand out attributes,
-# nor import, nor evaluate, nor open anything.
+# nor import, nor evaluate, nor open anything. What a pickle from elsewhere may call is a shorter list: millrace/calls.py.
 """
 NO_MODELS = {"base", "checks", "conftest", "datasets", "envs", "evaluate", "stream", "synth", "test_"}
 """River's modules whose classes read files and networks, or stand in no model."""
@@ -157,7 +157,8 @@ def classifiers() -> list[Any]:
         boosting(max_iter=3), ensemble.RandomForestClassifier(3), ensemble.ExtraTreesClassifier(3),
         ensemble.GradientBoostingClassifier(n_estimators=3), ensemble.AdaBoostClassifier(), ensemble.BaggingClassifier(),
         tree.DecisionTreeClassifier(), linear_model.LogisticRegression(), linear_model.SGDClassifier(loss="log_loss"),
-        naive_bayes.GaussianNB(), neighbors.KNeighborsClassifier(), calibration.CalibratedClassifierCV(svm.SVC()), neural_network.MLPClassifier((3,), max_iter=5),
+        naive_bayes.GaussianNB(), neighbors.KNeighborsClassifier(), calibration.CalibratedClassifierCV(svm.SVC()),
+        neural_network.MLPClassifier((3,), max_iter=5),
         calibration.CalibratedClassifierCV(linear_model.LogisticRegression()),
         calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), method="isotonic"),
         ensemble.VotingClassifier([("a", linear_model.LogisticRegression())], voting="soft"),
@@ -227,7 +228,7 @@ def own() -> Iterator[Any]:
 
 
 def parts() -> set[pickles.Pair]:
-    """All classes of River's and Millrace's models and of their parts, since each parameter makes others: the leaves of a tree, say."""
+    """All classes of River's and Millrace's models and of their parts, since each parameter makes others: a tree's leaves."""
     pairs = set[pickles.Pair]()
     for name in (*STATES_OF_OUR_OWN, *SUBSTITUTES):
         pairs |= _classes(f"millrace.{name}")

@@ -6,12 +6,12 @@ After those of its Prophet flavor: round trips, signatures and examples, logging
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
-import importlib.util
 import sys
 import time
 import urllib.error
@@ -217,15 +217,15 @@ def test_code_that_came_with_a_model_is_not_on_the_path_before_it_is_trusted(
         flavor.load_model(str(tmp_path / "m"))
     assert sys.path == before and "our_code" not in sys.modules
     trusted = str(refusal.value).rpartition("=")[2]
-    with pytest.raises(MillraceError, match="MILLRACE_TRUST=our_code:Ours"):
-        flavor.load_model(str(tmp_path / "m"), trust=[trusted])
     source = tmp_path / "m" / "code" / "our_code.py"
     other = compile(f"open({str(tmp_path / 'executed')!r}, 'w')\n{CODE}", "our_code.py", "exec")
-    bytecode = importlib._bootstrap_external._code_to_hash_pyc(other, importlib.util.source_hash(source.read_bytes()), False)  # type: ignore[attr-defined]
+    files: Any = importlib._bootstrap_external
+    bytecode = files._code_to_hash_pyc(other, importlib.util.source_hash(source.read_bytes()), False)
     cached = Path(importlib.util.cache_from_source(str(source)))
     cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(bytecode)
-    del sys.modules["our_code"]
+    with pytest.raises(MillraceError, match="MILLRACE_TRUST=our_code:Ours"):
+        flavor.load_model(str(tmp_path / "m"), trust=[trusted])
     assert type(flavor.load_model(str(tmp_path / "m"), trust=[trusted, "our_code:Ours"])).__name__ == "Ours"
     assert not (tmp_path / "executed").exists(), "the bytecode beside what is trusted was run"
     source.rename(source.with_name("our_codeX.py"))  # the same bytes, cut otherwise into a name and a content

@@ -75,31 +75,32 @@ MEMORY = {"version": 3, "typestr": "|u1", "shape": (8,), "data": (ctypes.address
 MEAN, DEEPCOPY, PARTIAL = "river.stats.mean:Mean", "copy:deepcopy", "functools:partial"
 FIELDS = (3, "|", None, ("f",), {"f": (np.dtype("O"), 0)}, 8, 1, 0)
 BEYOND = (3, "|", None, ("f",), {"f": (np.dtype("f8"), 4096)}, 8, 1, 0)
+EIGHT = called("numpy:dtype", word("V8"), pickle.NEWFALSE, pickle.NEWTRUE)
 ATTACKS = {
     "a class is given a method": (given(named(MEAN), "update", named(PARTIAL)), "sets attributes of"),
     "a function is given an attribute": (given(named(DEEPCOPY), "code", named(PARTIAL)), "sets attributes of"),
-    "an instance is told to be an array in memory": (given(made(MEAN), "__array_interface__", dumped(MEMORY)), "__array_interface__"),
+    "an instance says it is memory": (given(made(MEAN), "__array_interface__", dumped(MEMORY)), "__array_interface__"),
     "an instance is given another class": (given(made(MEAN), "__class__", named(MEAN)), "__class__"),
     "a property is set": (given(made("river.compose.pipeline:Pipeline"), "_memory_usage", word("x")), "no plain attribute"),
     "memory is read": (called("scipy._lib.array_api_compat.numpy._aliases:asarray", dumped([1])), "calls scipy.*asarray"),
     "an estimator is constructed": (called("river.compose.func:FuncTransformer", named(DEEPCOPY)), "calls river.compose.func"),
     "a partial is called": (called(PARTIAL, named(DEEPCOPY)) + dumped((1,)) + pickle.REDUCE, "calls functools:partial"),
-    "an itemgetter is called": (called("operator:itemgetter", word("a")) + dumped(({"a": 1},)) + pickle.REDUCE, "calls operator:"),
+    "an itemgetter is called": (called("operator:itemgetter", word("a")) + dumped(({"a": 1},)) + pickle.REDUCE, "calls operator"),
     "what a factory calls": (
         called("numpy.random._pickle:__generator_ctor", word("a"), named(DEEPCOPY)),
         "calls numpy.random._pickle:__generator_ctor",
     ),
     "a class that is called": (called("numpy.random._pickle:__bit_generator_ctor", named(MEAN)), "__bit_generator_ctor"),
     "an array type that hides pointers": (
-        called("numpy:dtype", word("V8"), pickle.NEWFALSE, pickle.NEWTRUE) + dumped(FIELDS) + pickle.BUILD,
+        EIGHT + dumped(FIELDS) + pickle.BUILD,
         "numpy:dtype.*__setstate__",
     ),
     "an array type beyond its items": (
-        called("numpy:dtype", word("V8"), pickle.NEWFALSE, pickle.NEWTRUE) + dumped(BEYOND) + pickle.BUILD,
+        EIGHT + dumped(BEYOND) + pickle.BUILD,
         "requires 4104 bytes",
     ),
     "a value of a type that may yet change": (
-        called("numpy._core.multiarray:scalar", called("numpy:dtype", word("V8"), pickle.NEWFALSE, pickle.NEWTRUE), dumped(b"a" * 8)),
+        called("numpy._core.multiarray:scalar", EIGHT, dumped(b"a" * 8)),
         "multiarray:scalar",
     ),
     "a place beyond a generator's words": (
@@ -203,7 +204,7 @@ def test_compiled_parts_take_arrays_alone(estimator: Any) -> None:
 
 def test_what_is_trusted_by_name_may_be_called() -> None:
     data = whole(called("sklearn.linear_model._base:LinearRegression"))
-    with pytest.raises(Refused, match="MILLRACE_TRUST=sklearn.linear_model._base:LinearRegression"):
+    with pytest.raises(Refused, match=r"MILLRACE_TRUST=sklearn.linear_model._base:LinearRegression"):
         foreign.loads(data)
     trusted = foreign.loads(data, trust=["sklearn.linear_model._base:LinearRegression"])
     assert isinstance(trusted, linear_model.LinearRegression)
