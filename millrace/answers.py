@@ -13,6 +13,7 @@ record before the first arrival is joined, in ``definitions``, and another is re
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 
@@ -129,7 +130,7 @@ def register(dataset: Dataset) -> None:
         if _is_recorded(dataset, table):
             return
         row = {"model": LABELS, "fingerprint": rule(dataset), "text": dataset.text, "environment": None}
-        nothing = {"environment": pl.String, "doubts": pl.List(pl.String), "features": pl.List(pl.String)}
+        nothing: dict[str, Any] = {"environment": pl.String, "doubts": pl.List(pl.String), "features": pl.List(pl.String)}
         frame = pl.DataFrame([{**row, "doubts": None, "features": None, "at": now()}], schema_overrides=nothing)
         try:
             table.append(frame, {f"define/{LABELS}": 1})

@@ -16,7 +16,7 @@ def test_who_served_is_kept_only_where_it_changes() -> None:
     for i in range(1, 41):
         said = {PRIOR: 0.5, "good": 0.4, "other": 0.3}
         at = START + timedelta(hours=i)
-        ways.see(Outcome(i, at, 0.1, at, i, i, said, (PRIOR, 0.5), at, i, at))
+        ways.see(Outcome(i, i, at, 0.1, at, i, i, said, (PRIOR, 0.5), at, i, at))
     assert {name: len(tally.models) for name, tally in ways._tallies.items() if tally.models} == {
         SERVED: 40,
         BEST: 40,
