@@ -215,7 +215,7 @@ _ROW = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drawn=st.lists(st.tuples(_ROW, st.sampled_from(["", "file", "tick", "index"])), min_size=2, max_size=25),
     policy=st.sampled_from(["none", "arrival", "window", "provisional"]),

@@ -66,7 +66,7 @@ def _live(shop: Shop, rows: list[tuple[str, int, int, float | bool]], cuts: list
     return accounts, answered, found.clock, x, shop.digests(), sorted(shop.table("quarantine")["arrival"])
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=_ROWS, cuts=st.lists(st.booleans(), min_size=12, max_size=12), ticks=st.lists(st.booleans(), min_size=12, max_size=12)
 )

@@ -383,7 +383,7 @@ _ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=_ROWS, cuts=st.sets(st.integers(1, 19)))
 def test_no_cut_shows(place: Path, rows: list[tuple[int, str | None, float | None]], cuts: set[int]) -> None:
     shop = Shop(place)
