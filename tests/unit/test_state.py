@@ -31,6 +31,15 @@ from millrace.errors import MillraceError
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
+@pytest.fixture(autouse=True, scope="module")
+def trusted() -> Iterator[None]:
+    """The classes of this file are nobody's estimators: states may name them here alone."""
+    ours = [f"{__name__}:{name}" for name, value in globals().items() if getattr(value, "__module__", None) == __name__]
+    with pytest.MonkeyPatch.context() as here:
+        here.setenv("MILLRACE_TRUST", ",".join([*ours, "decimal:Decimal"]))
+        yield
+
+
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
