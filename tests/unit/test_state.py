@@ -33,10 +33,10 @@ CHECKOUT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(autouse=True, scope="module")
 def trusted() -> Iterator[None]:
-    """The classes of this file may stand in a pickle."""
-    ours = [name for name, value in globals().items() if isinstance(value, type) and value.__module__ == __name__]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MILLRACE_TRUST", ", ".join(["decimal:Decimal", *(f"{__name__}:{name}" for name in ours)]))
+    """The classes of this file are nobody's estimators: states may name them here alone."""
+    ours = [f"{__name__}:{name}" for name, value in globals().items() if getattr(value, "__module__", None) == __name__]
+    with pytest.MonkeyPatch.context() as here:
+        here.setenv("MILLRACE_TRUST", ",".join([*ours, "decimal:Decimal"]))
         yield
 
 
