@@ -8,6 +8,7 @@ deleted there is published again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -98,7 +99,10 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
     table = Table(name, "checkpoints")
     try:
         registry = Registry(dataset)
-        before = checkpoints.published(table, dataset.racing)
+        before = checkpoints.published(table, [one for one in dataset.racing if one not in again])
+        for one in again:
+            with contextlib.suppress(MillraceError):  # what is built again may be missing in a table that was rolled back
+                before |= checkpoints.published(table, [one])
         newest = {one: last for one, last in before.items() if one not in again}
         stand = checkpoints.newest(table, dataset.racing)
         since = {crowned.model: crowned.seq} if crowned else {}

@@ -220,6 +220,7 @@ def test_a_long_fold_shows_how_far_it_has_come(flows: Any, shop: Shop, monkeypat
 
 
 def test_a_run_leaves_its_tasks_and_artifacts_and_a_run_with_nothing_new_starts_none(flows: Any, shop: Shop) -> None:
+    shop.change("window=timedelta(days=1)", "")  # an answer is final when it is there
     shop.arrive(ORDERS)
     first, second = state_of(flows.run, "shop"), state_of(flows.run, "shop")
     stages = ("ingest", "infer", "join", "mature", "fold", "score", "publish")

@@ -475,6 +475,7 @@ def test_a_file_that_a_crash_left_unread_is_found_where_it_lies(shop: Shop, monk
 
 
 def test_it_goes_on_behind_live_data_with_what_the_models_know(shop: Shop) -> None:
+    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
     live(shop, [row for part in orders(40) for row in part])
     known = shop.status().examples
     backfill("shop", *past(shop, start=80, count=40))
@@ -488,6 +489,7 @@ def test_it_goes_on_behind_live_data_with_what_the_models_know(shop: Shop) -> No
 
 
 def test_an_event_whose_label_had_arrived_before_counts_for_nothing(shop: Shop) -> None:
+    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
     shop.arrive("event  x  00:00\nlabel  o5  03:00  true")
     shop.tick()
     backfill("shop", *past(shop, count=20))
@@ -507,6 +509,7 @@ def test_what_a_model_could_not_learn_it_does_not_learn_here_either(shop: Shop) 
 
 
 def test_a_model_that_cannot_be_folded_holds_the_race_up_until_it_can(shop: Shop) -> None:
+    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
     shop.arrive("event  x  00:00")
     shop.tick()
     text = shop.path.read_text()
@@ -568,6 +571,7 @@ def test_a_stored_prediction_that_was_changed_is_found(shop: Shop) -> None:
 
 
 def test_tables_of_an_older_layout_take_history_too(shop: Shop) -> None:
+    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
     shop.arrive("event  x  00:00")
     shop.tick()
     root = shop.place / "root" / "shop"

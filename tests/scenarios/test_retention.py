@@ -229,7 +229,7 @@ def test_all_of_a_version_goes_and_what_it_said_is_made_again_from_the_log(shop:
     assert "9 were removed by retention, and can be built again from the log" in str(proven)
     assert "11 by versions removed by retention not compared" in str(proven)
 
-    with pytest.raises(UsageError, match="was removed by retention; make it again by: millrace replay shop prior --to 3"):
+    with pytest.raises(UsageError, match="was removed by retention; make it again: millrace replay shop prior --to 3"):
         control.pin("shop", numbered(("prior", 3), before), "as it was")
     made = publish_at("shop", "prior", 3)
     assert made.version == max(before) + 1, "a version that was removed is made anew, and no number comes twice"
