@@ -73,7 +73,7 @@ def born(shop: Shop, store: Path, learn: str) -> Shop:
     """Begin anew, with a memory and a policy of labels."""
     one = shop.afresh(store)
     one.define(DEFINITION)
-    one.change("window=timedelta(days=1)", f'window="1d", default=False, learn="{learn}"')
+    one.change("window=timedelta(days=1)", f'window="2h", default=False, learn="{learn}"')
     return one
 
 

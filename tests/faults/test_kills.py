@@ -38,7 +38,8 @@ EXPECTED: dict[str, dict[str, Any]] = {}
 def expected_of(learn: str, shop: Shop, mlflow_store: Path, zygote: Zygote) -> dict[str, Any]:
     if learn not in EXPECTED:
         found, points = undisturbed(born(shop, mlflow_store, learn), zygote)
-        assert found["counts"]["promotions"] >= 1
+        assert len(found["outcomes"]) >= 10
+        assert found["counts"]["promotions"] >= (learn == "window")
         assert found["status"]["memory"]["late"] >= 1
         assert points > 100
         EXPECTED[learn] = found
@@ -52,10 +53,10 @@ def test_after_kills_at_points_and_at_moments_the_accounts_are_those_of_an_undis
     for seed, learn in enumerate(POLICIES):
         expected = expected_of(learn, shop, mlflow_store, zygotes[0])
         one = born(shop, mlflow_store, learn)
-        kills += suffering(one, zygotes, random.Random(seed), kills=8)
+        kills += suffering(one, zygotes, random.Random(seed), kills=6)
         assert account(one) == expected, f"seed {seed}, kills {kills}"
         assert zygotes[0].run(Order("verify"))[0].said == "", f"seed {seed}"
-    assert kills.total() >= 30, kills
+    assert kills.total() >= 18, kills
 
 
 def test_a_disk_that_is_full_is_told_and_loses_nothing(living: tuple[Shop, dict[str, Any]], zygotes: list[Zygote]) -> None:
