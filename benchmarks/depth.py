@@ -25,7 +25,7 @@ import polars as pl
 
 from benchmarks.figures import Figure, timed
 from benchmarks.place import environment, land
-from millrace import catalog, checkpoints, models, tables
+from millrace import catalog, checkpoints, layout, models
 from millrace.clock import microseconds, now
 from millrace.run import run
 from millrace.standings import Race
@@ -152,7 +152,7 @@ def graft(first: int, height: int) -> None:
 
 def put(table: str, frame: pl.DataFrame, cursors: dict[str, int]) -> None:
     """Append rows with the columns that the table has; null where they are not given."""
-    schema = tables.schemas(catalog.load("sales"))[table]
+    schema = layout.schemas(catalog.load("sales"))[table]
     columns = [pl.col(n).cast(t) if n in frame.columns else pl.lit(None, dtype=t).alias(n) for n, t in schema.items()]
     Table("sales", table).append(frame.select(columns), cursors)
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from millrace.control import promote as promote
     from millrace.control import rollback as rollback
     from millrace.dataset import Dataset as Dataset
-    from millrace.dataset import Labels as Labels
     from millrace.dataset import Race as Race
     from millrace.dataset import Retention as Retention
     from millrace.errors import MillraceError as MillraceError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from millrace.feed import feed as feed
     from millrace.infer import infer as infer
     from millrace.ingest import ingest as ingest
+    from millrace.labels import Labels as Labels
     from millrace.learn import learn as learn
     from millrace.memory import Memory as Memory
     from millrace.memory import count as count
@@ -68,7 +68,7 @@ _HOMES = {
     "Batch": "millrace.batch",
     "Column": "millrace.schema",
     "Dataset": "millrace.dataset",
-    "Labels": "millrace.dataset",
+    "Labels": "millrace.labels",
     "Memory": "millrace.memory",
     "MillraceError": "millrace.errors",
     "Race": "millrace.dataset",

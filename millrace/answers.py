@@ -18,8 +18,9 @@ from typing import Any
 import polars as pl
 
 from millrace.clock import now
-from millrace.dataset import LABELS, Dataset
+from millrace.dataset import Dataset
 from millrace.errors import ConflictError, DatasetError
+from millrace.labels import LABELS
 from millrace.tables import Table, at_arrivals
 
 _CHECKED = set[tuple[str, str]]()

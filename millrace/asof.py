@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, retention, state, tables
+from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, state, tables
 from millrace.clock import aware, parse_moment, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError, UsageError, unknown
@@ -68,7 +68,7 @@ def publish_at(name: str, model: str, to: datetime | int | str, progress: Progre
     learner = Learner(checkpoints.read_state(name, begin.sha256, model), dataset.task, begin.failing)
     stands = fold.advanced(name, begin, learner, Table(name, "examples"), seq, seq, progress)
     versions = checkpoints.versions_of(table, stands)
-    already = max(versions - retention.removed(name, versions), default=None)
+    already = max(versions - checkpoints.removed(name, versions), default=None)
     report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, already)
     if report.version:
         return report

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from millrace import answers, bits, catalog, history, interventions, parallel, tables
+from millrace import answers, bits, catalog, history, interventions, layout, parallel, tables
 from millrace.clock import MICROSECOND, write_duration
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, MillraceError, UsageError
@@ -159,7 +159,7 @@ def _cadence(dataset: Dataset, last: int, wanted: timedelta | None) -> timedelta
 
 
 def _none(dataset: Dataset) -> pl.DataFrame:
-    return pl.DataFrame(schema=tables.schemas(dataset)["predictions"])
+    return pl.DataFrame(schema=layout.schemas(dataset)["predictions"])
 
 
 def _folded_and_asked(name: str, model: str, todo: Sequence[Stretch], progress: Progress) -> ModelReport:

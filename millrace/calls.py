@@ -60,11 +60,6 @@ def _numbers(ready: arrays.Ready, given: Any) -> bool:
     return arrays.are(given, *arrays.NUMBERS)
 
 
-def _bounded(_: arrays.Ready, given: Any) -> bool:
-    """Allow what makes an empty deque."""
-    return not given or (type(given[0]) is tuple and not given[0] and arrays.are(given[1:], int))
-
-
 def _class(*kinds: Pair) -> Callable[[arrays.Ready, Any], bool]:
     return lambda _, given: len(given) == 1 and isinstance(given[0], type) and arrays.name_of(given[0]) in kinds
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -159,10 +159,13 @@ def of_version(dataset: str, number: int) -> Checkpoint:
     return _VERSIONS[key]
 
 
-def is_removed(dataset: str, number: int) -> bool:
-    """Tell whether retention removed a version from MLflow: its state may be gone at any time."""
-    table = Table(dataset, "removals")
-    return table.cursor("remove") > 0 and table.read("version", where=pl.col("version") == number).height > 0
+def removed(dataset: str, versions: Iterable[int]) -> set[int]:
+    """Return which of these versions retention removed from MLflow; their range prunes what is read."""
+    asked, table = pl.Series(sorted(set(versions)), dtype=pl.Int64), Table(dataset, "removals")
+    if not asked.len() or not table.cursor("remove"):
+        return set()
+    among = pl.col("version").is_between(asked[0], asked[-1]) & pl.col("version").is_in(asked.implode())
+    return set(table.read("version", where=among)["version"])
 
 
 def _at(table: Table, seqs: Mapping[str, int], where: pl.Expr, order: str) -> dict[str, Checkpoint]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from millrace.errors import UsageError
+from millrace.errors import DatasetError, UsageError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -84,6 +84,45 @@ def parse_duration(text: str) -> timedelta:
     if not found or float(found[1]) == 0:
         raise UsageError(f"{text!r} is no length of time; write a number and s, m, h, d or w, such as 1h")
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def declared_duration(what: str, given: object, unit: str = "d") -> timedelta:
+    """Read a length of time that a dataset's file gives: a timedelta, or a text with a unit; none is allowed.
+
+    Parameters
+    ----------
+    what
+        What is given, for the message: ``labels: window='7'``.
+    unit
+        What a number alone probably means: d or s.
+
+    Raises
+    ------
+    DatasetError
+        When it has no unit, is no length of time, or is negative.
+
+    Examples
+    --------
+    >>> declared_duration("memory: last('1h')", "1h")
+    datetime.timedelta(seconds=3600)
+    >>> declared_duration("labels: window=7", 7)
+    Traceback (most recent call last):
+    millrace.errors.DatasetError: labels: window=7 has no unit; write '7d' or timedelta(days=7)
+    """
+    if re.fullmatch(r"\d+(\.\d+)?", number := str(given).strip()):
+        keyword = "days" if unit == "d" else "seconds"
+        raise DatasetError(f"{what} has no unit; write '{number}{unit}' or timedelta({keyword}={number})")
+    if isinstance(given, str) and re.fullmatch(r"0+\s*[smhdw]", given.strip()):
+        return timedelta(0)
+    try:
+        length = parse_duration(given) if isinstance(given, str) else given
+    except UsageError as error:
+        raise DatasetError(f"{what}: {error}") from None
+    if not isinstance(length, timedelta):
+        raise DatasetError(f"{what} is no length of time; write '7d' or timedelta(days=7)")
+    if length < timedelta(0):
+        raise DatasetError(f"{what} must not be negative")
+    return length
 
 
 def write_moment(moment: datetime | None) -> str | None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace.clock import parse_duration
-from millrace.errors import DatasetError, UsageError, unknown
+from millrace.clock import declared_duration
+from millrace.errors import DatasetError, unknown
 from millrace.expect import Expectation
+from millrace.labels import LABELS, Labels
 from millrace.loss import Loss
 from millrace.memory import NAME, Memory
 from millrace.schema import Column, Dtype, Schema
@@ -26,66 +27,9 @@ from millrace.schema import Column, Dtype, Schema
 if TYPE_CHECKING:
     from river.base import Estimator
 
-POLICIES = ("arrival", "window", "provisional")
-"""When answers are learned (:class:`Labels`)."""
 TASKS = ("binary", "multiclass", "regression")
 PRIOR = "prior"
 """The model that every race has, undeclared: the running share of each class, or the running mean."""
-LABELS = "labels"
-"""The name under which the rule of ``labels=`` is on record among the models' definitions."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """How labels arrive.
-
-    Parameters
-    ----------
-    window
-        How long an event waits for its label, on the clock of the data: a timedelta, or a text such as ``7d``. A label that
-        arrives later is kept as a correction and not learned. None waits as long as the event's id is known (the dataset's
-        ``id_horizon``).
-    default
-        The label of an event whose window closes without one. None: such an event has none, and is not learned.
-    learn
-        When answers are learned. ``arrival``: when they arrive, and the default when the window closes; right where the delay
-        says nothing about the value. ``window``: all when the event's window closes, so that both classes mature together.
-        ``provisional`` (binary): the default at once, and a contrary answer later as a further example; models correct for it
-        (Ktena et al., *Addressing delayed feedback for continuous training with neural networks in CTR prediction*, 2019).
-        Without a default, ``arrival``; with one, it must be said.
-    id, label, time, source
-        What the files call the event's id, the value, the time at which it became known, and where it came from
-        (``natural`` where the column is absent, or ``human``).
-    """
-
-    window: timedelta | Any = None
-    default: Any = None
-    learn: str | None = None
-    id: str = "event_id"
-    label: str = "label"
-    time: str = "label_time"
-    source: str = "label_source"
-
-    def __post_init__(self) -> None:
-        if self.window is not None:
-            object.__setattr__(self, "window", _duration("labels: window", self.window))
-        if self.window is not None and self.window <= timedelta(0):
-            raise DatasetError(f"labels: window={self.window!r} must be longer than nothing")
-        if self.learn is not None and self.learn not in POLICIES:
-            raise DatasetError(f"labels: learn: {unknown('policy', self.learn, POLICIES)}")
-        if self.window is None and self.learn in ("window", "provisional"):
-            raise DatasetError(f"labels: learn={self.learn!r} needs window=, such as window='7d'")
-        if self.window is None and self.default is not None:
-            raise DatasetError(
-                f"labels: default={self.default!r} needs window=, such as window='7d', after which an event gets it"
-            )
-        if self.learn == "provisional" and self.default is None:
-            raise DatasetError("labels: learn='provisional' needs default=, which is learned at once, such as default=False")
-
-    @property
-    def policy(self) -> str:
-        """When answers are learned, by name."""
-        return self.learn or "arrival"
 
 
 @dataclass(frozen=True)
@@ -155,30 +99,13 @@ class Retention:
         if not isinstance(self.newest, int) or self.newest < 1:
             raise DatasetError(f"retention: newest={self.newest!r} must be a whole number, 1 or more")
         for name in ("predictions", "hourly", "daily"):
-            object.__setattr__(self, name, _duration(f"retention: {name}", getattr(self, name)))
+            object.__setattr__(self, name, declared_duration(f"retention: {name}={getattr(self, name)!r}", getattr(self, name)))
 
     def since(self, name: str, clock: datetime) -> datetime:
         """Return where one of its lengths of time begins that ends at a moment."""
         length = getattr(self, name)
         assert isinstance(length, timedelta)
         return clock - length
-
-
-def _duration(what: str, given: object) -> timedelta:
-    """Read a length of time, none included."""
-    if re.fullmatch(r"\d+(\.\d+)?", number := str(given).strip()):
-        raise DatasetError(f"{what}={given!r} has no unit; write '{number}d' or timedelta(days={number})")
-    if isinstance(given, str) and re.fullmatch(r"0+\s*[smhdw]", given.strip()):
-        return timedelta(0)
-    try:
-        length = parse_duration(given) if isinstance(given, str) else given
-    except UsageError as error:
-        raise DatasetError(f"{what}: {error}") from None
-    if not isinstance(length, timedelta):
-        raise DatasetError(f"{what}={given!r} is no length of time; write '7d' or timedelta(days=7)")
-    if length < timedelta(0):
-        raise DatasetError(f"{what}={given!r} must not be negative")
-    return length
 
 
 @dataclass(frozen=True)
@@ -247,7 +174,7 @@ class Dataset:
     weight: pl.Expr | None = None
     every: timedelta = timedelta(hours=1)
     cadence: timedelta = timedelta(hours=1)
-    labels: Labels = Labels()
+    labels: Labels = field(default_factory=Labels)
     race: Race = Race()
     memory: Memory | Sequence[Any] = ()
     retention: Retention = Retention()

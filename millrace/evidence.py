@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import bits, checkpoints, features, models, promotions, race, retention, tables, task
+from millrace import bits, checkpoints, features, models, promotions, race, tables, task
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError
-from millrace.infer import Asked, load, versions_asked
+from millrace.infer import load
 from millrace.parallel import Progress
 from millrace.promotions import Promotion
+from millrace.serving import Asked, versions_asked
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
@@ -88,7 +89,7 @@ def predictions(proof: Proof, dataset: Dataset, room: WaitingRoom, model: str | 
     wanted = pl.col("origin").is_in(["live", "pinned"]) & (pl.lit(True) if model is None else pl.col("model") == model)
     versions = Table(dataset.name, "checkpoints").read("version", "environment", where=pl.col("version").is_not_null())
     here = set(versions.filter(environment=models.environment())["version"])
-    removed = retention.removed(dataset.name, versions["version"])
+    removed = checkpoints.removed(dataset.name, versions["version"])
     left_out = Counter[str]()
     for after in range(0, head, _ARRIVALS_AT_ONCE):
         upto = min(after + _ARRIVALS_AT_ONCE, head)
@@ -184,7 +185,7 @@ def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress)
 
     registry, rows = Registry(dataset), _of(Table(dataset.name, "checkpoints"), model).drop_nulls("version").sort("version")
     proof.recorded = rows.height
-    gone = rows.filter(pl.col("version").is_in(list(retention.removed(dataset.name, rows["version"]))))
+    gone = rows.filter(pl.col("version").is_in(list(checkpoints.removed(dataset.name, rows["version"]))))
     if gone.height:
         proof.notes.append(f"{gone.height:,} were removed by retention, and can be built again from the log")
     newest, deleted = set(rows.group_by("model").agg(pl.col("version").max())["version"]), 0

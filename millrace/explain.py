@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from millrace import additions, catalog, checkpoints, features, models, recalled, remade, retention, tables, task
+from millrace import additions, catalog, checkpoints, features, models, recalled, remade, tables, task
 from millrace.checkpoints import Checkpoint
 from millrace.clock import from_microseconds, write_duration, write_moment
 from millrace.contributions import contributions, plain
@@ -160,7 +160,7 @@ def _predictions(dataset: Dataset, found: Explanation, final: Row | None, from_n
     numbers = stored["version"].drop_nulls().to_list()
     recorded = Table(dataset.name, "checkpoints").read(where=pl.col("version").is_in(numbers))
     versions = {(row["model"], row["version"]): Checkpoint(**row) for row in recorded.iter_rows(named=True)}
-    doubts, removed = models.doubts(dataset.name), retention.removed(dataset.name, numbers)
+    doubts, removed = models.doubts(dataset.name), checkpoints.removed(dataset.name, numbers)
     fields = [name for name in PredictionRow.__dataclass_fields__ if name in stored.columns]
     for row, prediction in zip(stored.iter_rows(named=True), said, strict=True):
         one = PredictionRow(**{name: row[name] for name in fields})

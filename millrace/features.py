@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -159,28 +159,45 @@ def check(dataset: Dataset) -> None:
     for name, dtype in empty.schema.items():
         if dtype not in _SUPPORTED:
             raise DatasetError(f"feature {name!r} is {dtype}; cast it to pl.Float64, pl.String or pl.Boolean")
-    sample = made_up(dataset)
+    check_row_by_row(
+        lambda rows: compute(dataset, rows),
+        made_up(dataset),
+        lambda name: f"feature {name!r} is not computed row by row",
+        "what depends on earlier events is declared in memory=",
+    )
+
+
+def check_row_by_row(
+    compute: Callable[[pl.DataFrame], pl.DataFrame], sample: pl.DataFrame, wrong: Callable[[str], str], instead: str
+) -> None:
+    """Check that what is computed of a row does not depend on those beside it, to the bit, on a sample.
+
+    Parameters
+    ----------
+    compute, sample
+        What gives a row for a row, and the rows on which it is tried.
+    wrong, instead
+        What is wrong with a column, by its name, and what to do: for the message.
+
+    Raises
+    ------
+    DatasetError
+        When a column is another in batches, or in another order.
+    """
     try:
-        whole = compute(dataset, sample)
+        whole = compute(sample)
     except DatasetError:
         raise
     except Exception:  # noqa: BLE001 - made-up values may be outside what an expression can read; real ones are checked live
         return
-    for size in (1, 2, 7):
-        parts = [compute(dataset, sample.slice(start, size)) for start in range(0, sample.height, size)]
-        _same(whole, pl.concat(parts), f"in batches of {size}")
     order = list(range(sample.height))
     random.Random(7).shuffle(order)  # noqa: S311 - an order, no secret
-    _same(whole[order], compute(dataset, sample[order]), "in another order")
-
-
-def _same(whole: pl.DataFrame, again: pl.DataFrame, how: str) -> None:
-    for name in whole.columns:
-        if not whole[name].equals(again[name], null_equal=True):
-            raise DatasetError(
-                f"feature {name!r} is not computed row by row: {how} it is another; what depends on earlier "
-                "events is declared in memory="
-            )
+    batches = [(size, [sample.slice(start, size) for start in range(0, sample.height, size)]) for size in (1, 2, 7)]
+    found = [(f"in batches of {size}", whole, pl.concat(map(compute, parts))) for size, parts in batches]
+    for how, expected, given in [*found, ("in another order", whole[order], compute(sample[order]))]:
+        for name in expected.columns:
+            if not expected[name].equals(given[name], null_equal=True):
+                raise DatasetError(f"{wrong(name)}: {how} it is another; {instead}")
 
 
 def made_up(dataset: Dataset, height: int = 23) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from millrace import (
     features,
     history,
     interventions,
+    layout,
     models,
     outbox,
     publish,
@@ -38,40 +39,11 @@ from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError
 from millrace.parallel import Progress
 from millrace.remembered import Remembered
+from millrace.serving import Asked, versions_asked
 from millrace.tables import Table
 from millrace.waiting import WaitingRoom
 
 _EVENTS_AT_ONCE = 20_000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A version that is asked about events; ``origin`` is live, or pinned where its model's newest version is asked, too."""
-
-    model: str
-    number: int
-    seq: int
-    sha256: str
-    origin: str
-    served: bool
-
-    def columns(self) -> dict[str, pl.Expr]:
-        """Return the columns that its predictions have in common."""
-        numbers = {"version": pl.lit(self.number, dtype=pl.Int64), "seq": pl.lit(self.seq, dtype=pl.Int64)}
-        return {**numbers, "model": pl.lit(self.model), "origin": pl.lit(self.origin), "served": pl.lit(self.served)}
-
-
-def versions_asked(lineup: dict[str, Any]) -> list[Asked]:
-    """Return the versions of a line-up, as it is on record with the features of an event, in its order."""
-    pinned = lineup.get("pinned")
-    served = None if pinned else lineup["champion"]
-    found = [
-        Asked(model, number, seq, sha256, "live", model == served) for model, (number, seq, sha256) in lineup["versions"].items()
-    ]
-    if pinned:
-        number, seq, sha256 = pinned
-        found.append(Asked(lineup["champion"], number, seq, sha256, "pinned", True))
-    return found
 
 
 @dataclass
@@ -242,7 +214,7 @@ def _predict(dataset: Dataset, report: InferReport) -> bool:
     if rows.height < waiting.height:  # then other versions predict
         upto = rows["arrival"][-1]
     if not rows.height or rows["versions"][0] is None:  # only labels came, or history
-        table.append(pl.DataFrame(schema=tables.schemas(dataset)["predictions"]), {"infer": upto})
+        table.append(pl.DataFrame(schema=layout.schemas(dataset)["predictions"]), {"infer": upto})
         return upto < head
     lineup = _possible(dataset, orjson.loads(rows["versions"][0]), report)
     asked = versions_asked(lineup)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from millrace import tables
+from millrace import layout, tables
 from millrace.casting import UTC_MICROSECONDS, Id, Moment, cast
 from millrace.dataset import Dataset
 from millrace.errors import DatasetError
@@ -47,7 +47,7 @@ class _Batch:
     def __init__(self, dataset: Dataset, first: int) -> None:
         self.dataset = dataset
         self.columns = _columns(dataset)
-        self.schemas = tables.schemas(dataset)
+        self.schemas = layout.schemas(dataset)
         self.first = self.next = first
         self.came: pl.Series | None = None
         self.notes: list[str] = []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, landing, orphans, remaining, retention, tables
+from millrace import catalog, landing, layout, orphans, remaining, retention, tables
 from millrace.clock import now
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.remembered import Remembered
@@ -132,7 +132,7 @@ def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> 
     if not tables.created(name):
         return report
     with tables.lock(name):
-        for table in tables.NAMES:
+        for table in layout.NAMES:
             report.tables.append(_look(name, table) if dry_run else _maintain_table(name, table))
         if dataset.remembers and not dry_run:
             with contextlib.suppress(ConflictError), Remembered(dataset) as remembered:  # damaged: the next tick makes it again

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from millrace.clock import parse_duration, write_duration
-from millrace.errors import DatasetError, UsageError
+from millrace.clock import declared_duration, write_duration
+from millrace.errors import DatasetError
 
 NAME = "memory"
 """The name under which its definition and its checkpoints are on record."""
@@ -31,24 +31,11 @@ _KINDS = {
 }
 
 
-def duration(given: timedelta | str, what: str) -> timedelta:
-    """Return a length of time that a dataset's file gives; a bare number has no unit, and is refused.
-
-    Examples
-    --------
-    >>> duration("1h", "last")
-    datetime.timedelta(seconds=3600)
-    """
-    if isinstance(given, timedelta):
-        if given <= timedelta(0):
-            raise DatasetError(f"memory: {what}({given!r}) must be longer than nothing")
-        return given
-    if isinstance(given, int | float):
-        raise DatasetError(f"memory: {what}({given}) has no unit; write '{given}s' or timedelta(seconds={given})")
-    try:
-        return parse_duration(given)
-    except UsageError as error:
-        raise DatasetError(f"memory: {what}({given!r}): {error}") from None
+def _duration(given: timedelta | str, what: str) -> timedelta:
+    found = declared_duration(f"memory: {what}({given!r})", given, unit="s")
+    if found <= timedelta(0):
+        raise DatasetError(f"memory: {what}({given!r}) must be longer than nothing")
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ class Aggregate:
 
     def last(self, period: timedelta | str) -> Aggregate:
         """Let only events of the last while count: those whose time is later than that of the newest by less than this."""
-        return replace(self, period=duration(period, "last"))
+        return replace(self, period=_duration(period, "last"))
 
     def alias(self, name: str) -> Aggregate:
         """Give the feature a name."""
@@ -175,7 +162,7 @@ class Memory:
     def __init__(self, parts: Sequence[Any], itself: bool = False, idle: timedelta | str | None = "90d") -> None:
         self.declared = tuple(parts)
         self.itself = itself
-        self.idle = None if idle is None else duration(idle, "idle")
+        self.idle = None if idle is None else _duration(idle, "idle")
         for part in self.declared:
             _check_part(part)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -119,43 +120,59 @@ def verify(name: str, model: str | None = None, every: bool = False, progress: P
 
 def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the log again from events, labels and features, in order of arrival."""
-    log, seq = Table(dataset.name, "examples"), 0
-    answers.check(dataset)
-    room.follow()
-    joined, proof.recorded = log.cursor("join"), log.cursor("seq")
-    for upto, again in join.again(dataset, room, joined):
-        last = seq + again.height if upto < joined else proof.recorded
-        recorded = log.read(where=pl.col("seq").is_between(seq + 1, last))
-        difference = bits.difference(recorded, again.select(recorded.columns), "seq")
-        if difference:
-            row, by_rule = difference.row, difference.field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
-            changed = "id_horizon" if by_rule else "weight=" if difference.field == "weight" else ""
-            unless = f" (or {changed} was changed in {dataset.path})" if changed else ""
-            proof.problem = f"seq {row['seq']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}{unless}"
-            return
-        proof.same = seq = last
-        tell("the log", upto, joined)
+
+    def changed(field: str | None) -> str | None:
+        by_rule = field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
+        return "id_horizon" if by_rule else "weight=" if field == "weight" else None
+
+    log = Table(dataset.name, "examples")
+    made = join.again(dataset, room, log.cursor("join"))
+    _in_order(proof, dataset, room, log, ("seq", log.cursor("seq"), log.cursor("join")), made, changed, partial(tell, "the log"))
 
 
 def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
     """Make the outcomes again from events, labels and the log, in order of arrival."""
-    table, number = Table(dataset.name, "outcomes"), 0
+    table = Table(dataset.name, "outcomes")
+    made = outcomes.again(dataset, room, table.cursor("mature"))
+    stands = ("number", table.cursor("number"), table.cursor("mature"))
+    _in_order(proof, dataset, room, table, stands, made, lambda _: "id_horizon", partial(tell, "the outcomes"))
+
+
+def _in_order(
+    proof: Proof,
+    dataset: Dataset,
+    room: WaitingRoom,
+    table: Table,
+    stands: tuple[str, int, int],
+    made: Iterator[tuple[int, pl.DataFrame]],
+    changed: Callable[[str | None], str | None],
+    tell: Callable[[int, int], None],
+) -> None:
+    """Compare the rows of a table that counts them with the same made again, in order of arrival.
+
+    Parameters
+    ----------
+    stands
+        The column that counts, its last number, and the arrival up to which all was considered.
+    made
+        Up to which arrival they were made again, and those since it was told last.
+    changed
+        What in the dataset's file may have been changed where this field differs, or a row; None for nothing.
+    """
+    (key, proof.recorded, considered), number = stands, 0
     answers.check(dataset)
     room.follow()
-    matured, proof.recorded = table.cursor("mature"), table.cursor("number")
-    for upto, again in outcomes.again(dataset, room, matured):
-        last = number + again.height if upto < matured else proof.recorded
-        recorded = table.read(where=pl.col("number").is_between(number + 1, last))
-        difference = bits.difference(recorded, again.select(recorded.columns), "number")
-        if difference:
-            row = difference.row
-            unless = f"or id_horizon was changed in {dataset.path}"
-            proof.problem = (
-                f"number {row['number']} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)} ({unless})"
-            )
+    for upto, again in made:
+        last = number + again.height if upto < considered else proof.recorded
+        recorded = table.read(where=pl.col(key).is_between(number + 1, last))
+        if difference := bits.difference(recorded, again.select(recorded.columns), key):
+            row, what = difference.row, changed(difference.field)
+            unless = f" (or {what} was changed in {dataset.path})" if what else ""
+            said = f"{key} {row[key]} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}"
+            proof.problem = said + unless
             return
         proof.same = number = last
-        tell("the outcomes", upto, matured)
+        tell(upto, considered)
 
 
 def _backfill(proof: Proof, dataset: Dataset, model: str, stretches: Sequence[Stretch], said: Table, tell: Progress) -> None:

@@ -8,7 +8,7 @@ by the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ import polars as pl
 from millrace import interventions, remaining, removal, tracking
 from millrace.clock import from_microseconds, now
 from millrace.dataset import Dataset
-from millrace.infer import versions_asked
+from millrace.serving import versions_asked
 from millrace.settings import settings
 from millrace.tables import Table
 
@@ -42,15 +42,6 @@ class RetentionReport:
         said = f"{len(self.versions):,} versions in MLflow" + (f" ({of_each}; from v{self.versions[0]} on)" if of_each else "")
         said += f", {self.deleted:,} deleted there by hand" if self.deleted else ""
         return f"{said}; {self.kept:,} kept" + (f", {self.wait:,} wait for the next run" if self.wait else "")
-
-
-def removed(name: str, versions: Iterable[int]) -> set[int]:
-    """Return which of these versions retention removed; their range prunes what is read."""
-    asked = pl.Series(sorted(set(versions)), dtype=pl.Int64)
-    if not asked.len():
-        return set()
-    among = pl.col("version").is_between(asked[0], asked[-1]) & pl.col("version").is_in(asked.implode())
-    return set(Table(name, "removals").read("version", where=among)["version"])
 
 
 def apply(dataset: Dataset, dry_run: bool = False) -> RetentionReport:

@@ -7,6 +7,9 @@ person has pinned. Inference, MLflow's alias and ``status`` ask here, so that th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
 
 from millrace import checkpoints, interventions, models, promotions
 from millrace.checkpoints import Checkpoint
@@ -41,6 +44,36 @@ class Serving:
         return self.version is not None and (newest is None or newest.version != self.version.version)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A version that is asked about events; ``origin`` is live, or pinned where its model's newest version is asked, too."""
+
+    model: str
+    number: int
+    seq: int
+    sha256: str
+    origin: str
+    served: bool
+
+    def columns(self) -> dict[str, pl.Expr]:
+        """Return the columns that its predictions have in common."""
+        numbers = {"version": pl.lit(self.number, dtype=pl.Int64), "seq": pl.lit(self.seq, dtype=pl.Int64)}
+        return {**numbers, "model": pl.lit(self.model), "origin": pl.lit(self.origin), "served": pl.lit(self.served)}
+
+
+def versions_asked(lineup: dict[str, Any]) -> list[Asked]:
+    """Return the versions of a line-up, as it is on record with the features of an event, in its order."""
+    pinned = lineup.get("pinned")
+    served = None if pinned else lineup["champion"]
+    found = [
+        Asked(model, number, seq, sha256, "live", model == served) for model, (number, seq, sha256) in lineup["versions"].items()
+    ]
+    if pinned:
+        number, seq, sha256 = pinned
+        found.append(Asked(lineup["champion"], number, seq, sha256, "pinned", True))
+    return found
+
+
 def current(dataset: Dataset) -> Serving:
     """Return what predicts and is served now.
 
@@ -70,7 +103,7 @@ def lost(name: str, number: int) -> str | None:
         return str(error)
     if other := models.elsewhere(version.environment):
         why = f"it was made in another environment ({other}), and is not loaded in this one"
-    elif checkpoints.is_removed(name, number):
+    elif checkpoints.removed(name, [number]):
         why = "it was removed by retention"
     else:
         return None

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import interventions, metrics, tables
+from millrace import interventions, layout, metrics
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
 from millrace.interventions import Intervention
@@ -137,4 +137,4 @@ class Race:
                 row |= {"worse_since": self.reign.worse_since, "worse_over": over, "worse_labels": labels, "worse_by": by}
             rows.append(row | common)
         nobody = [{"model": PRIOR, "labelled": 0, "empty": 0, "metrics": "{}", **common}]
-        return pl.DataFrame(rows or nobody, schema=tables.schemas(dataset)["standings"])
+        return pl.DataFrame(rows or nobody, schema=layout.schemas(dataset)["standings"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -104,15 +104,30 @@ class WaitingRoom:
             try:
                 self._open()
                 self.follow()
-            except sqlite3.DatabaseError:  # torn by a crash, or of another shape: it is a view, so it is made again
-                self._connection.close()
-                self._path.unlink(missing_ok=True)
-                self._open()
-                self.follow()
+            except sqlite3.DatabaseError:  # torn by a crash, or of another shape
+                self._make_again()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
+
+    def _make_again(self) -> None:
+        """Make the index again from the tables, of which it is a view."""
+        self._connection.close()
+        for path in self._path.parent.glob(f"{self._path.name}*"):  # what SQLite keeps beside it belongs to no other file
+            path.unlink(missing_ok=True)
+        self._open()
+        self.follow()
+
+    def _rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask a question; where the file turns out to be torn at what it asks for, it is made again first."""
+        try:
+            return self._connection.execute(question, values).fetchall()
+        except sqlite3.OperationalError:  # it is held by another process, or there is no room
+            raise
+        except sqlite3.DatabaseError:
+            self._make_again()
+            return self._connection.execute(question, values).fetchall()
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
@@ -197,8 +212,8 @@ class WaitingRoom:
 
     def file(self, sha256: str) -> tuple[int, str] | None:
         """Return the number and the name under which this content was taken in, if it was."""
-        found = self._connection.execute("SELECT number, name FROM file WHERE sha256 = ?", (sha256,)).fetchone()
-        return None if found is None else (found[0], found[1])
+        found = self._rows("SELECT number, name FROM file WHERE sha256 = ?", (sha256,))
+        return (found[0][0], found[0][1]) if found else None
 
     def events(self, ids: pl.Series, before: int = _FOR_EVER) -> pl.DataFrame:
         """Return ``arrival``, ``event_id`` and the data's ``clock`` of the events of these ids that arrived before an arrival and
@@ -249,13 +264,13 @@ class WaitingRoom:
     def answered(self, after: int, upto: int) -> pl.Series:
         """Return the arrivals of the events after an arrival, up to another, that came later than a label of theirs."""
         question = "SELECT DISTINCT event FROM label WHERE event > arrival AND event BETWEEN ? AND ?"
-        return pl.Series([row[0] for row in self._connection.execute(question, (after + 1, upto))], dtype=pl.Int64)
+        return pl.Series([row[0] for row in self._rows(question, (after + 1, upto))], dtype=pl.Int64)
 
     def clock(self, upto: int = _FOR_EVER) -> int | None:
         """Return the data's clock at an arrival, or now, in microseconds; None when nothing is remembered."""
         newest = "SELECT clock FROM {} WHERE arrival <= ? ORDER BY arrival DESC LIMIT 1"
-        found = [self._connection.execute(newest.format(table), (upto,)).fetchone() for table in ("event", "label")]
-        return max((row[0] for row in found if row), default=None)
+        found = [self._rows(newest.format(table), (upto,)) for table in ("event", "label")]
+        return max((rows[0][0] for rows in found if rows), default=None)
 
     def labels_waiting(self) -> int:
         """Count the labels whose event has not arrived and may."""
@@ -263,19 +278,19 @@ class WaitingRoom:
 
     def select(self, question: str, *values: int | str | None, columns: Mapping[str, Any]) -> pl.DataFrame:
         """Ask a question in SQL, which changes nothing; the columns are as named, and the rows in its order."""
-        return pl.DataFrame(self._connection.execute(question, values).fetchall(), schema=columns, orient="row")
+        return pl.DataFrame(self._rows(question, values), schema=columns, orient="row")
 
     def _count(self, question: str, *values: int) -> int:
-        return int(self._connection.execute(question, values).fetchone()[0])
+        return int(self._rows(question, values)[0][0])
 
     def _ask(self, question: str, table: str, ids: pl.Series) -> list[tuple[Any, ...]]:
         ends = f"SELECT (SELECT min(event_id) FROM {table}), (SELECT max(event_id) FROM {table})"
-        low, high = self._connection.execute(ends).fetchone()
+        [(low, high)] = self._rows(ends)
         known = ids.clear() if low is None else ids.filter(ids.is_between(low, high))  # most new ids come after all others
         wanted, found = known.unique(maintain_order=True).to_list(), []
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
-            found.extend(self._connection.execute(question.format(",".join("?" * len(some))), some).fetchall())
+            found.extend(self._rows(question.format(",".join("?" * len(some))), some))
         return found
 
 

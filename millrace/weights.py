@@ -103,16 +103,9 @@ def check(dataset: Dataset) -> None:
         raise DatasetError(f"weight: {features.first_line(error)}; it may use {columns}") from error
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise DatasetError(f"weight is {dtype}; a weight is a number of 0 or more, such as pl.col('amount') / 100")
-    try:
-        whole = compute(dataset, sample)
-    except DatasetError:
-        raise
-    except Exception:  # noqa: BLE001 - made-up values may be outside what an expression can read; real ones are checked live
-        return
-    for size in (1, 2, 7):
-        parts = pl.concat([compute(dataset, sample.slice(start, size)) for start in range(0, sample.height, size)])
-        if not whole.equals(parts, null_equal=True):
-            raise DatasetError(
-                f"weight is not computed row by row: in batches of {size} it is another; a weight may depend on its own "
-                "example alone, not on means, ranks or shifts over others"
-            )
+    features.check_row_by_row(
+        lambda rows: compute(dataset, rows).to_frame(),
+        sample,
+        lambda _: "weight is not computed row by row",
+        "a weight may depend on its own example alone, not on means, ranks or shifts over others",
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from millrace import catalog, features, fold, tables
+from millrace import catalog, features, fold, layout, tables
 from millrace.errors import MillraceError
 from millrace.parallel import Progress
 from millrace.remembered import Remembered
@@ -63,7 +63,7 @@ def recompute(name: str, progress: Progress | None = None) -> WhatIfReport:
     report = WhatIfReport(name)
     events, logged = Table(name, "events"), Table(name, "features")
     head = logged.cursor("infer")
-    columns = {name: dtype for name, dtype in tables.schemas(dataset)["features"].items() if name not in _LOGGED_ALONE}
+    columns = {name: dtype for name, dtype in layout.schemas(dataset)["features"].items() if name not in _LOGGED_ALONE}
     remembering = Remembered(dataset, apart=True) if dataset.remembers else nullcontext()
     with tables.replacing(name, NAME, columns) as table, remembering as memory:
         for after in range(0, head, fold.CHUNK):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from millrace import checkpoints, landing
@@ -209,3 +210,16 @@ def test_the_index_is_made_again_when_it_is_gone_or_torn(shop: Shop) -> None:
     shop.arrive(SECOND)
     shop.tick()
     assert len(shop.log()) == 3
+
+
+def test_an_index_that_is_torn_anywhere_tells_what_it_told(shop: Shop) -> None:
+    shop.arrive(FIRST)
+    shop.tick()
+    shop.arrive(SECOND)
+    shop.tick()
+    before, index = orjson.loads(shop.status().as_json()), shop.place / "cache" / "shop" / "ids.db"
+    data, page = index.read_bytes(), 16_384
+    assert len(data) > 5 * page
+    for start in range(page, len(data), page):
+        index.write_bytes(data[:start] + bytes(page) + data[start + page :])
+        assert orjson.loads(shop.status().as_json()) == before, start

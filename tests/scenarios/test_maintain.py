@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.table import TableOptimizer
 
-from millrace import catalog, checkpoints, clock, fold, landing, maintain, publish, removal, tables, tracking
+from millrace import catalog, checkpoints, clock, fold, landing, layout, maintain, publish, removal, tables, tracking
 from millrace.errors import ConflictError, MillraceError, UsageError
 from millrace.maintain import MaintainReport
 from millrace.tables import Table
@@ -41,7 +41,7 @@ def arrive_and_tick(shop: Shop, start: int, stop: int) -> None:
 def cursors(name: str) -> dict[tuple[str, str], int]:
     """Return every cursor of every table, as a checkpoint of the whole log tells them."""
     found: dict[tuple[str, str], int] = {}
-    for table in tables.NAMES:
+    for table in layout.NAMES:
         log = tables.folder(name) / table / "_delta_log"
         DeltaTable(str(log.parent)).create_checkpoint()
         rows = pl.read_parquet(sorted(log.glob("*.checkpoint.parquet"))[-1])["txn"].struct.unnest().drop_nulls("appId")
@@ -51,7 +51,7 @@ def cursors(name: str) -> dict[tuple[str, str], int]:
 
 def rows(shop: Shop) -> dict[str, list[Any]]:
     """Return the rows of every table."""
-    return {name: sorted(map(repr, shop.table(name).rows())) for name in tables.NAMES}
+    return {name: sorted(map(repr, shop.table(name).rows())) for name in layout.NAMES}
 
 
 def age(folder: Path, days: int = 10) -> None:
@@ -70,7 +70,7 @@ def test_small_files_become_one_and_every_row_and_cursor_stands(shop: Shop, monk
     shop.change("window=timedelta(days=1)", "")  # an answer is final when it is there
     arrive_and_tick(shop, 0, 8)
     before, stood, where = rows(shop), cursors("shop"), account(shop)
-    assert {table for table, _ in stood} == set(tables.NAMES) - {"interventions", "removals"}
+    assert {table for table, _ in stood} == set(layout.NAMES) - {"interventions", "removals"}
     assert {"fold", "began", "newest", "publish"} <= {part for _, name in stood for part in name.split("/")}
 
     age(shop.place / "root")
@@ -164,7 +164,7 @@ def test_ticks_beside_maintenance_in_other_processes_are_those_of_an_undisturbed
     assert account(shop) == undisturbed
     assert cursors("shop") == stood
     assert shop.table("predictions").select("event_id", "model").is_unique().all()
-    for name in tables.NAMES:
+    for name in layout.NAMES:
         assert Table("shop", name).count() == shop.table(name).height
 
 
@@ -283,7 +283,7 @@ def test_a_crash_at_any_change_leaves_all_and_the_next_completes(shop: Shop, mon
     killer = Killer(monkeypatch)
     whole = maintain.maintain("shop")
     changes = killer.changes
-    assert changes > 4 * len(tables.NAMES)
+    assert changes > 4 * len(layout.NAMES)
     assert min(whole.states, whole.files, whole.orphans) >= 1
     for at in range(1, changes + 1, 5):
         for folder in folders:

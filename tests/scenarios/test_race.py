@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from millrace import catalog, checkpoints, cli, landing, models, pickles, race, tables, task
+from millrace import catalog, checkpoints, cli, landing, layout, models, pickles, race, tables, task
 from millrace.explain import explain
 from millrace.policy import policy
 from millrace.proof import verify
@@ -174,7 +174,7 @@ def as_in_layout_3(shop: Shop, upto: int) -> None:
     root = tables.folder("shop")
     promotions = shop.table("promotions").drop("outcome")
     standings = shop.table("standings").filter(pl.col("seq") == upto)
-    columns = tables.schemas(catalog.load("shop"))
+    columns = layout.schemas(catalog.load("shop"))
     of_3 = ("seq", "model", "labelled", "empty", "loss", "recent_loss", "metrics", "clock", "sha256", "at")
     new = [column for column in columns["standings"] if column not in of_3]
     for name in ("outcomes", "interventions", "standings", "promotions"):

@@ -85,7 +85,7 @@ def test_the_simulation_bets_as_the_race_does() -> None:
     when = promoted(streams.differences, rule)
     assert streams.gain > 0.1 and in_vain(streams, when) == 0
     for differences, label in zip(streams.differences.T, when, strict=True):
-        reign = Confidence()
+        reign = Confidence()  # the one shadow has half of the level; the other half is kept for one that joins
         looks = [(reign, 2)]
         found = NEVER
         for number, one in enumerate(differences.tolist(), start=1):
@@ -94,7 +94,7 @@ def test_the_simulation_bets_as_the_race_does() -> None:
                 looks = [(reign, 2), (Confidence(), (start + 1) * (start + 2))]
             for look, _ in looks:
                 look.add(one)
-            if any(look.number >= 50 and look.is_above(rule.level / part) for look, part in looks):
+            if any(look.number >= 50 and look.is_above(rule.level / 2 / part) for look, part in looks):
                 found = number
                 break
         assert found == label < NEVER

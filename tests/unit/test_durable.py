@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, WriterProperties
 
-from millrace import catalog, durable, tables
+from millrace import catalog, durable, layout, tables
 from millrace.tables import Table
 from tests.shop import Shop
 
@@ -21,7 +21,7 @@ COMMITS = 40
 def written(shop: Shop) -> Path:
     """A table after some commits, each of a row and two cursors; its folder."""
     tables.create(catalog.load("shop"))
-    frame = pl.DataFrame(schema=tables.schemas(catalog.load("shop"))["definitions"])
+    frame = pl.DataFrame(schema=layout.schemas(catalog.load("shop"))["definitions"])
     for i in range(1, COMMITS + 1):
         row = frame.clear(1).with_columns(model=pl.lit(f"m{i}"))
         Table("shop", "definitions").append(row, {"define/a": i, "define/b": i})
