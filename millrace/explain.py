@@ -99,7 +99,9 @@ def _event_of(label: Row, events: Sequence[Row], horizon: timedelta | None) -> i
 def _examples(name: str, event: Row) -> list[Row]:
     """Return the event's examples, in order; none stands before the event itself."""
     where = (pl.col("event_arrival") == event["arrival"]) & (pl.col("arrival") >= event["arrival"])
-    return Table(name, "examples").read("seq", "arrival", "label", "label_source", "label_arrival", where=where).to_dicts()
+    return (
+        Table(name, "examples").read("seq", "arrival", "label", "label_source", "label_arrival", "weight", where=where).to_dicts()
+    )
 
 
 def _final(dataset: Dataset, event: Row, examples: Sequence[Row]) -> Row | None:
@@ -112,7 +114,7 @@ def _final(dataset: Dataset, event: Row, examples: Sequence[Row]) -> Row | None:
 
 
 def _shown(example: Row) -> Row:
-    return {name: example[name] for name in ("seq", "arrival", "label", "label_source")}
+    return {name: example[name] for name in ("seq", "arrival", "label", "label_source", "weight")}
 
 
 def _labels(dataset: Dataset, event: Row, labels: Sequence[Row], examples: Sequence[Row], came: _Files) -> list[LabelRow]:

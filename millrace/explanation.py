@@ -145,7 +145,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """An example of the event: its ``seq`` and ``arrival`` in the log, its label, and what each model made of it.
+    """An example of the event: its ``seq`` and ``arrival`` in the log, its label and weight, and what each model made of it.
 
     ``label_source`` is ``default`` where no label had come.
     """
@@ -154,10 +154,12 @@ class ExampleRow:
     arrival: int
     label: Any
     label_source: str
+    weight: float
     learned: list[Learned]
 
     def __str__(self) -> str:
         said = f"example at seq {self.seq:,} of the log"
+        said += f", of weight {self.weight:.6g}" if self.weight != 1.0 else ""
         said += f": the default, {self.label!r}, at arrival {self.arrival:,}" if self.label_source == "default" else ""
         return "\n  ".join([said, *map(str, self.learned)])
 

@@ -67,6 +67,7 @@ def join(name: str) -> JoinReport:
             found, early, late, clock = _possible(dataset, room, cursor, upto, problems)
         seq = pl.int_range(report.seq + 1, report.seq + 1 + found.height, dtype=pl.Int64).alias("seq")
         after = {"join": upto, "seq": report.seq + found.height, "late": examples.cursor("late") + late}
+        after |= weights.cursors(dataset, examples, report.seq + 1) if found.height else {}
         after |= {} if clock is None else {"clock": clock}  # up to where the index of ids may forget
         try:
             if early.height and quarantine.cursor("join") < upto:

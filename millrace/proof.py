@@ -33,6 +33,7 @@ from millrace import (
     parallel,
     recalled,
     state,
+    weights,
 )
 from millrace.backfill import differing
 from millrace.checkpoints import Checkpoint
@@ -122,12 +123,19 @@ def _log(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> N
     """Make the log again from events, labels and features, in order of arrival."""
 
     def changed(field: str | None) -> str | None:
-        by_rule = field in (None, "arrival", "event_id", "event_arrival", "label_arrival")
-        return "id_horizon" if by_rule else "weight=" if field == "weight" else None
+        return "id_horizon" if field in (None, "arrival", "event_id", "event_arrival", "label_arrival") else None
+
+    def compared(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(weight=pl.when(pl.col("seq") >= since).then("weight"))
 
     log = Table(dataset.name, "examples")
+    since = weights.since(dataset, log)
+    if since > 1 and log.cursor("seq"):
+        others = min(since - 1, log.cursor("seq"))
+        proof.notes.append(f"{others:,} weights by another weight= than that of {dataset.path} were not compared")
     made = join.again(dataset, room, log.cursor("join"))
-    _in_order(proof, dataset, room, log, ("seq", log.cursor("seq"), log.cursor("join")), made, changed, partial(tell, "the log"))
+    stands = ("seq", log.cursor("seq"), log.cursor("join"))
+    _in_order(proof, dataset, room, log, stands, made, changed, partial(tell, "the log"), compared)
 
 
 def _outcomes(proof: Proof, dataset: Dataset, room: WaitingRoom, tell: Progress) -> None:
@@ -147,6 +155,7 @@ def _in_order(
     made: Iterator[tuple[int, pl.DataFrame]],
     changed: Callable[[str | None], str | None],
     tell: Callable[[int, int], None],
+    compared: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows,
 ) -> None:
     """Compare the rows of a table that counts them with the same made again, in order of arrival.
 
@@ -158,6 +167,8 @@ def _in_order(
         Up to which arrival they were made again, and those since it was told last.
     changed
         What in the dataset's file may have been changed where this field differs, or a row; None for nothing.
+    compared
+        Takes from rows, recorded or made again, what is not to be compared.
     """
     (key, proof.recorded, considered), number = stands, 0
     answers.check(dataset)
@@ -165,7 +176,7 @@ def _in_order(
     for upto, again in made:
         last = number + again.height if upto < considered else proof.recorded
         recorded = table.read(where=pl.col(key).is_between(number + 1, last))
-        if difference := bits.difference(recorded, again.select(recorded.columns), key):
+        if difference := bits.difference(compared(recorded), compared(again.select(recorded.columns)), key):
             row, what = difference.row, changed(difference.field)
             unless = f" (or {what} was changed in {dataset.path})" if what else ""
             said = f"{key} {row[key]} (event {row['event_id']!r}): {difference}; {evidence.by_hand(dataset)}"

@@ -1,11 +1,14 @@
 """How much does an example count when it is learned?
 
 The dataset's ``weight`` says, an expression over an event's raw columns, ``event_time`` and ``label``; it is computed once,
-when the example enters the log, and logged with it. Models that take no weight learn the example as any other.
+when the example enters the log, and logged with it. Models that take no weight learn the example as any other. One that is
+changed counts from then on; since which ``seq`` is on record with the rows (cursors ``weight/<its sha256>``, and ``weight``
+for the last of all), so that what another expression gave is not taken for a difference.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import polars as pl
@@ -46,6 +49,26 @@ def of_examples(dataset: Dataset, pairs: pl.DataFrame, problems: list[str]) -> p
         first = f"{wrong['event_id'][0]!r}: {wrong['weight'][0]}"
         problems.append(f"{wrong.height:,} of {rows.height:,} weights are no number of 0 or more, and count 1 (first: {first})")
     return pl.select(weight=pl.when(_is_wrong(pl.lit(found))).then(1.0).otherwise(pl.lit(found)))["weight"]
+
+
+def cursors(dataset: Dataset, log: Table, first: int) -> dict[str, int]:
+    """Return what is to be committed with examples, the first of them at the seq ``first``."""
+    return {} if _is_recorded(dataset, log) else {_cursor(dataset): first, "weight": first}
+
+
+def since(dataset: Dataset, log: Table) -> int:
+    """Return the first seq of the log whose weight is by today's expression; where there is none yet, the next."""
+    return log.cursor("weight") if _is_recorded(dataset, log) else log.cursor("seq") + 1
+
+
+def _is_recorded(dataset: Dataset, log: Table) -> bool:
+    own = log.cursor(_cursor(dataset))
+    return own == log.cursor("weight") and (own > 0 or dataset.weight is None)
+
+
+def _cursor(dataset: Dataset) -> str:
+    text = b"" if dataset.weight is None else dataset.weight.meta.serialize()
+    return f"weight/{hashlib.sha256(text).hexdigest()[:16]}"
 
 
 def _is_wrong(weight: pl.Expr) -> pl.Expr:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from river import compose, linear_model, preprocessing
 
-from millrace import catalog, replay, validate, verify
+from millrace import catalog, explain, replay, validate, verify
 from millrace.errors import DatasetError
 from millrace.examples import as_examples
 from tests.shop import Shop
@@ -50,14 +51,41 @@ def test_it_is_logged_with_the_example_and_models_that_take_one_learn_with_it(sh
     rows = as_examples(log)
     rebuilt = replay("shop", "logistic", to=5)
     assert rebuilt.predict_proba_one(rows[0][-1]) == by_hand(rows).predict_proba_one(rows[0][-1])
+    assert ", of weight 0.3\n" in str(explain("shop", "a"))
+    assert "of weight" not in str(explain("shop", "b"))
     proven = verify("shop")
     assert proven.problems == [], proven
     judged = validate("shop", "logistic")
     assert judged.problems == []
+
+
+def test_a_changed_one_counts_from_then_on_and_what_the_old_one_gave_is_no_difference(shop: Shop) -> None:
+    weigh(shop, 'pl.col("amount") / 100')
+    shop.arrive(ROWS)
+    shop.tick()
     shop.change("/ 100", "/ 50")
-    [problem] = verify("shop", "prior").problems
-    assert "weight is 0.3 on record, and made again 0.6" in problem
-    assert "(or weight= was changed in" in problem
+    assert verify("shop", "prior").problems == []
+    shop.arrive("""
+        event  f  14:00  amount=40
+        label  f  14:30  true
+    """)
+    shop.tick()
+    log = shop.table("examples").sort("seq")
+    assert log["weight"].to_list() == [0.3, 5.0, 0.0, 0.8, 2.0, 0.8]
+    proven = verify("shop")
+    assert proven.problems == []
+    assert "5 weights by another weight= than that of" in str(proven)
+    shop.change("/ 50", "/ 100")
+    assert "6 weights by another weight=" in str(verify("shop", "prior")), "the last is not by today's"
+
+
+def test_a_logged_one_that_was_changed_by_hand_is_found(shop: Shop) -> None:
+    weigh(shop, 'pl.col("amount") / 100')
+    shop.arrive(ROWS)
+    shop.tick()
+    DeltaTable(shop.place / "root" / "shop" / "examples").update({"weight": "0.5"}, predicate="seq = 4")
+    [problem] = verify("shop", "prior").problems[:1]
+    assert "seq 4 (event 'e'): weight is 0.5 on record, and made again 0.8" in problem
 
 
 def test_however_the_log_is_cut_the_states_are_the_same(shop: Shop, mlflow_store: Path) -> None:
