@@ -34,13 +34,13 @@ def sync(table: Path, since: int, upto: int) -> None:
         The first and the last of the commits, by version.
     """
     for version in range(since, upto + 1):
-        commit = _commit(table, version)
-        if not commit.exists():  # joined into a checkpoint, and cleaned up
+        written = commit(table, version)
+        if not written.exists():  # joined into a checkpoint, and cleaned up
             continue
-        for added in (action["add"] for action in _actions(commit) or [] if "add" in action):
+        for added in (action["add"] for action in _actions(written) or [] if "add" in action):
             to_disk(table / added["path"])
-        to_disk(commit)
-        to_disk(commit.with_suffix(".checkpoint.parquet"))
+        to_disk(written)
+        to_disk(written.with_suffix(".checkpoint.parquet"))
     to_disk(table / "_delta_log" / "_last_checkpoint")
     to_disk(table)
     to_disk(table / "_delta_log")
@@ -83,7 +83,8 @@ def make_whole(table: Path, lock: Callable[[], AbstractContextManager[None]]) ->
     _WHOLE.add(table)
 
 
-def _commit(table: Path, version: int) -> Path:
+def commit(table: Path, version: int) -> Path:
+    """Return the file of a commit."""
     return table / "_delta_log" / f"{version:020}.json"
 
 

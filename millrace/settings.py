@@ -85,12 +85,12 @@ def settings() -> Settings:
     """
     known = {f"MILLRACE_{name.upper()}": name for name in Settings.__dataclass_fields__}
     found: dict[str, Any] = {}
-    for variable, value in os.environ.items():
+    for variable in os.environ:
         if not variable.startswith("MILLRACE_"):
             continue
         if variable not in known:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.0)
             raise UsageError(f"unknown setting {variable}; did you mean {near[0]}? available: {', '.join(sorted(known))}")
-        name = known[variable]
+        name, value = known[variable], os.environ[variable]
         found[name] = value if name in ("namespace", "trust") else Path(value)
     return Settings(**found)

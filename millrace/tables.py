@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from millrace import durable, layout
+from millrace import durable, layout, snapshots
 from millrace.clock import microseconds, now
 from millrace.dataset import Dataset
 from millrace.errors import ConflictError, DatasetError, MillraceError, writing
@@ -161,14 +161,13 @@ class Table:
     """
 
     def __init__(self, dataset: str, name: str) -> None:
-        from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         self.name = name
         self.path = folder(dataset) / name
         durable.make_whole(self.path, lambda: lock(dataset))
         try:
-            self._delta: DeltaTable = DeltaTable(str(self.path))
+            self._snapshot = snapshots.newest(self.path)
         except TableNotFoundError as error:
             raise MillraceError(
                 f"table {self.path} cannot be opened: {error}; restore the folder {folder(dataset)} from a copy, or remove it "
@@ -177,7 +176,11 @@ class Table:
 
     def cursor(self, application: str) -> int:
         """Return how far a step has come in this table; 0 before its first commit."""
-        return self._delta.transaction_version(application) or 0
+        return self._snapshot.cursor(application)
+
+    @property
+    def _delta(self) -> DeltaTable:
+        return self._snapshot.delta
 
     @property
     def identity(self) -> str:
@@ -229,8 +232,9 @@ class Table:
         aligned, grown = self._aligned(frame)
         try:
             with writing(f"table {self.path}"):
+                own = snapshots.own(self.path, opened)
                 write_deltalake(
-                    self._delta,
+                    own,
                     aligned,
                     mode="append",
                     schema_mode="merge" if grown else None,
@@ -238,7 +242,8 @@ class Table:
                         app_transactions=transactions, custom_metadata={durable.CURSORS: str(len(transactions))}
                     ),
                 )
-                durable.sync(self.path, opened, self._delta.version())
+                durable.sync(self.path, opened, own.version())
+                self._snapshot = snapshots.keep(self.path, own)
         except CommitFailedError as error:
             raise ConflictError(f"another process is ahead in {self.path.parent.name}/{self.name}: {error}") from error
         except SchemaMismatchError as error:

@@ -336,7 +336,7 @@ def lived_through() -> None:
     [
         ("window=7", "window=7 has no unit; write '7d' or timedelta(days=7)"),
         ("window='7'", "window='7' has no unit; write '7d' or timedelta(days=7)"),
-        ("window='soon'", "labels: window: 'soon' is no length of time"),
+        ("window='soon'", "labels: window='soon': 'soon' is no length of time"),
         ("window=[7]", "window=[7] is no length of time; write '7d' or timedelta(days=7)"),
         ("learn='window'", "learn='window' needs window=, such as window='7d'"),
         ("default=False", "default=False needs window=, such as window='7d'"),

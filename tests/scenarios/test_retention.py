@@ -317,7 +317,7 @@ def test_an_experiment_that_was_deleted_is_named_and_made_up_for_when_it_is_rest
     ("given", "said"),
     [
         ({"predictions": 30}, r"retention: predictions=30 has no unit; write '30d' or timedelta\(days=30\)"),
-        ({"hourly": "soon"}, "retention: hourly: 'soon' is no length of time"),
+        ({"hourly": "soon"}, "retention: hourly='soon': 'soon' is no length of time"),
         ({"daily": timedelta(-1)}, "retention: daily=.* must not be negative"),
         ({"newest": 0}, "retention: newest=0 must be a whole number, 1 or more"),
     ],
