@@ -20,7 +20,7 @@ from types import TracebackType
 
 import polars as pl
 
-from millrace import checkpoints, features, models, pickles, recall
+from millrace import checkpoints, features, models, pickles, recall, views
 from millrace.checkpoints import Checkpoint
 from millrace.clock import MICROSECOND, from_microseconds
 from millrace.dataset import Dataset
@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS key (part INTEGER, key BLOB, seen INTEGER, state BLOB
 _NEXT = "SELECT part, key, seen FROM key WHERE (part, key) > (?, ?) ORDER BY part, key LIMIT ?"
 _AT_ONCE = 500
 """Keys in one question; SQLite's older limit is 999."""
+_PAGE = 4_096
+"""Bytes of a page in the file."""
 EVENTS_AT_ONCE = 20_000
 _NEVER = -(2**62)
 WORTH_KEEPING = 50_000
@@ -82,6 +84,10 @@ class Stands:
 
 def path(name: str) -> Path:
     """Return the file of a dataset's memory."""
+    return views.newest(_first(name))
+
+
+def _first(name: str) -> Path:
     return settings().cache / name / "memory.db"
 
 
@@ -121,6 +127,7 @@ class Remembered:
         with writing(f"the memory {self._path}"):
             if self._path:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path = views.whole(_first(self._dataset.name), _PAGE)
             try:
                 self._open()
             except sqlite3.OperationalError:
@@ -133,12 +140,13 @@ class Remembered:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
         if self._path and isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            damaged = self._path
             self._remove()
-            raise ConflictError(f"{self._path} is damaged ({error}) and was removed; run it again: it is made again") from error
+            raise ConflictError(f"{damaged} is damaged ({error}) and was removed; run it again: it is made again") from error
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
-        self._connection.execute("PRAGMA page_size=4096")  # of a new file: keys that come lie far from each other
+        self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file: keys that come lie far from each other
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA cache_size=-65536")
@@ -147,8 +155,8 @@ class Remembered:
 
     def _remove(self) -> None:
         self._connection.close()
-        for file in path(self._dataset.name).parent.glob("memory.db*"):
-            file.unlink(missing_ok=True)
+        if self._path:
+            self._path = views.replace(_first(self._dataset.name), self._path)
 
     def _stands(self) -> Stands:
         found = self._connection.execute("SELECT * FROM stands").fetchone()

@@ -3,7 +3,7 @@
 The waiting room is an index of the tables by id, in SQLite: an event finds its label and a label its event at the
 same cost however long the history is. It is a view: it follows the tables by their cursors, forgets what no later row can
 meet (older than the horizon within which ids are unique), lies in the cache, and is made again from the tables when it is
-missing or belongs to other tables or to another horizon.
+missing or torn, or belongs to other tables or to another horizon.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from millrace import catalog
+from millrace import catalog, views
 from millrace.casting import UTC_MICROSECONDS
 from millrace.clock import MICROSECOND, from_microseconds, microseconds
 from millrace.errors import writing
@@ -69,6 +69,8 @@ PAIR: dict[str, Any] = {
 """The columns of an event and a label of it; moments are in microseconds since 1970."""
 _FOR_EVER = 2**62
 BEGINNING = microseconds(datetime.fromisoformat("0001-01-01T00:00Z"))
+_PAGE = 16_384
+"""Bytes of a page in the file."""
 _AT_ONCE = 500
 """Ids in one question; SQLite's older limit is 999."""
 
@@ -91,7 +93,8 @@ class WaitingRoom:
 
     def __init__(self, dataset: str, whole: Path | None = None) -> None:
         self._dataset = dataset
-        self._path: Path = whole or settings().cache / dataset / "ids.db"
+        self._first = whole or settings().cache / dataset / "ids.db"
+        self._path = self._first
         self._forgets = whole is None
         declared = catalog.load(dataset)
         horizon, window = declared.id_horizon, declared.labels.window
@@ -101,10 +104,11 @@ class WaitingRoom:
     def __enter__(self) -> WaitingRoom:
         with writing(f"the index of ids {self._path}"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path = views.whole(self._first, _PAGE)
             try:
                 self._open()
                 self.follow()
-            except sqlite3.DatabaseError:  # torn by a crash, or of another shape
+            except sqlite3.DatabaseError:  # damaged, or of another shape
                 self._make_again()
         return self
 
@@ -114,8 +118,7 @@ class WaitingRoom:
     def _make_again(self) -> None:
         """Make the index again from the tables, of which it is a view."""
         self._connection.close()
-        for path in self._path.parent.glob(f"{self._path.name}*"):  # what SQLite keeps beside it belongs to no other file
-            path.unlink(missing_ok=True)
+        self._path = views.replace(self._first, self._path)
         self._open()
         self.follow()
 
@@ -131,9 +134,9 @@ class WaitingRoom:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
-        self._connection.execute("PRAGMA page_size=16384")  # of a new file
+        self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file
         self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=OFF")
+        self._connection.execute("PRAGMA synchronous=NORMAL")  # or a power cut could leave pages that look whole and are old
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)
         if self.window is not None:  # then windows close, which are found by their events' times

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from millrace import catalog, outbox, remembered
+from millrace import catalog, outbox, remembered, views
 from millrace.remembered import Remembered
 from tests.faults.zygote import Order, Outcome, Zygote
 from tests.shop import TEXT, Shop
@@ -154,7 +154,8 @@ def _order(stage: str, source: random.Random) -> Order:
 def _tear(shop: Shop, source: random.Random, where: str) -> None:
     """Tear what a power cut may tear: the commit at which it came, the index of ids, files that are not finished."""
     root = shop.place / "root" / "shop"
-    some = [*outbox.folder("shop").glob(".*.part"), *(root / "states").glob("*.tmp"), shop.place / "cache" / "shop" / "ids.db"]
+    index = views.newest(shop.place / "cache" / "shop" / "ids.db")
+    some = [*outbox.folder("shop").glob(".*.part"), *(root / "states").glob("*.tmp"), index]
     if where.startswith("after append"):
         table = root / where.split()[-1]
         commit = max((table / "_delta_log").glob("*.json"))
@@ -164,5 +165,5 @@ def _tear(shop: Shop, source: random.Random, where: str) -> None:
             data = path.read_bytes()
             path.write_bytes(source.choice([data[: source.randint(0, len(data) - 1 if data else 0)], bytes(len(data))]))
     if source.random() < 0.2:  # it is synced, so that it is never torn; but a cache may be gone
-        for path in (shop.place / "cache" / "shop").glob("memory.db*"):
+        for path in (shop.place / "cache" / "shop").glob("memory*.db*"):
             path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,19 +16,28 @@ from millrace.registry import CHAMPION, Registry
 from millrace.replay import replay
 from millrace.tables import Table
 from millrace.validate import validate
+from tests.conftest import settled, undone
 from tests.scenarios.test_explain import HOUR
 from tests.shop import Shop
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def lived(shop: Shop) -> Shop:
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
     """The shop after three ticks: two examples an hour."""
-    for hour in range(3):
-        shop.arrive(HOUR.format(hour))
-        shop.tick()
-    return shop
+    with settled(tmp_path_factory.mktemp("asof"), mlflow_store) as shop:
+        for hour in range(3):
+            shop.arrive(HOUR.format(hour))
+            shop.tick()
+        yield shop
+
+
+@pytest.fixture
+def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The same, for what changes it."""
+    with undone(life, monkeypatch) as shop:
+        yield shop
 
 
 def states(shop: Shop, model: str) -> dict[int, Path]:

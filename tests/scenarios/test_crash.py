@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import pytest
 
-from millrace import checkpoints, landing
+from millrace import checkpoints, landing, views
+from millrace.closings import closings
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.tables import Table
+from millrace.waiting import WaitingRoom
 from tests.faults.life import account
 from tests.shop import Shop
 
@@ -221,5 +224,25 @@ def test_an_index_that_is_torn_anywhere_tells_what_it_told(shop: Shop) -> None:
     data, page = index.read_bytes(), 16_384
     assert len(data) > 5 * page
     for start in range(page, len(data), page):
-        index.write_bytes(data[:start] + bytes(page) + data[start + page :])
+        views.newest(index).write_bytes(data[:start] + bytes(page) + data[start + page :])
         assert orjson.loads(shop.status().as_json()) == before, start
+
+
+def test_an_index_that_was_cut_short_anywhere_tells_what_it_told(shop: Shop) -> None:
+    shop.arrive(FIRST)
+    shop.tick()
+    shop.arrive(SECOND)
+    shop.arrive("event  last  2026-01-07T10:00:00Z")
+    shop.tick()
+
+    def told() -> list[pl.DataFrame]:
+        with WaitingRoom("shop") as room:
+            return [room.pairs(0, 100), room.arrived(0, 100), closings(room, 0, 100).sort("event_arrival")]
+
+    before, index = told(), shop.place / "cache" / "shop" / "ids.db"
+    data = index.read_bytes()
+    assert all(frame.height for frame in before)
+    for length in range(0, len(data), 1_000):
+        views.newest(index).write_bytes(data[:length])
+        for one, other in zip(told(), before, strict=True):
+            assert one.equals(other), length

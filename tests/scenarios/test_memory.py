@@ -17,7 +17,7 @@ import pytest
 from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 
-from millrace import catalog, models, pyfunc, recall, what_if
+from millrace import catalog, models, pyfunc, recall, remembered, what_if
 from millrace.errors import DatasetError
 from millrace.explain import explain
 from millrace.infer import infer
@@ -113,7 +113,7 @@ def test_each_event_is_told_what_was_before_it(after: Shop) -> None:
 
 def file_of_memory(shop: Shop) -> Path:
     """Return the file."""
-    return shop.place / "cache" / "shop" / "memory.db"
+    return remembered.path(shop.name)
 
 
 def everything(shop: Shop) -> Any:
@@ -158,7 +158,7 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
             connection.execute("DELETE FROM stands")
             connection.execute("DELETE FROM key")
         connection.close()
-    for part in file.parent.glob("memory.db-*"):
+    for part in file.parent.glob(f"{file.name}-*"):
         part.unlink()
     after.arrive("event  h  14:00  amount=5 country=FR\nlabel  b  15:00  false")
     report = after.tick().infer
@@ -170,7 +170,7 @@ def test_what_is_lost_is_remembered_again_from_the_stored_events(after: Shop, lo
 
 def test_replay_and_maintenance_are_not_held_up_by_a_damaged_file(after: Shop) -> None:
     file, before = file_of_memory(after), everything(after)
-    for part in file.parent.glob("memory.db-*"):
+    for part in file.parent.glob(f"{file.name}-*"):
         part.unlink()
     damaged = file.read_bytes()[:8192] + b"\xff" * 4096
     file.write_bytes(damaged)
@@ -178,7 +178,8 @@ def test_replay_and_maintenance_are_not_held_up_by_a_damaged_file(after: Shop) -
     assert isinstance(report, ReplayReport)
     assert (report.remembered, report.problems) == (7, [])
     assert everything(after) == before
-    for part in file.parent.glob("memory.db-*"):
+    file = file_of_memory(after)
+    for part in file.parent.glob(f"{file.name}-*"):
         part.unlink()
     file.write_bytes(damaged)
     with Remembered(catalog.load("shop")) as memory, pytest.raises(sqlite3.DatabaseError):

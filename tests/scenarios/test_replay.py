@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from millrace.proof import verify
 from millrace.replay import replay
 from millrace.status import status
 from millrace.tables import Table
+from tests.conftest import settled, undone
 from tests.shop import Shop
 
 TABLE = """
@@ -23,14 +25,22 @@ TABLE = """
 """
 
 
-@pytest.fixture
-def lived(shop: Shop) -> Shop:
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
     """The shop after five ticks; each answer is an outcome at once."""
-    shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
-    for hour in range(5):
-        shop.arrive(TABLE.format(hour))
-        shop.tick()
-    return shop
+    with settled(tmp_path_factory.mktemp("replay"), mlflow_store) as shop:
+        shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
+        for hour in range(5):
+            shop.arrive(TABLE.format(hour))
+            shop.tick()
+        yield shop
+
+
+@pytest.fixture
+def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The same, for what changes it."""
+    with undone(life, monkeypatch) as shop:
+        yield shop
 
 
 def state_of(shop: Shop, model: str) -> Path:
