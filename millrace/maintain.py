@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, landing, layout, orphans, remaining, retention, tables
+from millrace import catalog, landing, layout, orphans, remaining, retention, snapshots, tables
 from millrace.clock import now
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.remembered import Remembered
@@ -101,7 +101,7 @@ class MaintainReport:
 
 def due(name: str) -> bool:
     """Tell whether a dataset's tables have gathered so many small files that they are worth joining."""
-    return tables.created(name) and any(_small_files(_open(name, table)) > SMALL_FILES for table in _FIRST_TO_GROW)
+    return tables.created(name) and any(_small_files(_newest(name, table)) > SMALL_FILES for table in _FIRST_TO_GROW)
 
 
 def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> MaintainReport:
@@ -149,6 +149,11 @@ def maintain(name: str, keep: timedelta = KEEP_FILES, dry_run: bool = False) -> 
     return report
 
 
+def _newest(name: str, table: str) -> DeltaTable:
+    """Return a table to look at; what changes it opens one of its own."""
+    return snapshots.newest(tables.folder(name) / table).delta
+
+
 def _open(name: str, table: str, version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable
 
@@ -168,7 +173,7 @@ def _hours() -> int:
 
 def _look(name: str, table: str) -> TableReport:
     """Tell how many files a table has, and which nobody reads any more."""
-    delta = _open(name, table)
+    delta = _newest(name, table)
     report = TableReport(table, before=len(delta.file_uris()))
     # Full: what a crash left behind is in no log. A file is old by its own time, or by when it was replaced.
     named = delta.vacuum(_hours(), full=True, dry_run=True, enforce_retention_duration=False)
@@ -179,19 +184,20 @@ def _look(name: str, table: str) -> TableReport:
 
 
 def _maintain_table(name: str, table: str) -> TableReport:
-    before = len(_open(name, table).file_uris())
-    _join_files(name, table)
+    before = len(_newest(name, table).file_uris())
+    if before > 1:
+        _join_files(name, table)
     report = _look(name, table)
     report.before, report.files = before, report.before
-    delta = _open(name, table)
+    delta = _newest(name, table)
     if report.removed:
-        delta.vacuum(_hours(), full=True, dry_run=False, enforce_retention_duration=False)
+        _open(name, table).vacuum(_hours(), full=True, dry_run=False, enforce_retention_duration=False)
     log = tables.folder(name) / table / "_delta_log"
     entries = len(list(log.iterdir()))
     # In this order: nobody can still be reading what lies before a checkpoint that was there when this began.
     delta.cleanup_metadata()
     report.log = max(0, entries - len(list(log.iterdir())))
-    _open(name, table).create_checkpoint()
+    _newest(name, table).create_checkpoint()
     return report
 
 
