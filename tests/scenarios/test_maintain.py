@@ -140,7 +140,7 @@ print(rounds, joined, *report.problems)
 
 
 def test_ticks_beside_maintenance_in_other_processes_are_those_of_an_undisturbed_run(shop: Shop, mlflow_store: Path) -> None:
-    ticks = 14
+    ticks = 11
     arrive_and_tick(shop, 0, 1)
     arrive_and_tick(shop, 1, ticks)
     undisturbed, stood = account(shop), cursors("shop")
