@@ -187,7 +187,7 @@ def _built(dataset: Dataset, part: Any) -> Sequence[Aggregate | Whole]:
 
     from millrace import exact
 
-    made = exact.build(part, part.__name__)
+    made = exact.build(part, part.__name__, what="part of memory")
     apart = list(made.transformers.values()) if isinstance(made, compose.TransformerUnion) else [made]
     if all(map(is_agg, apart)):
         return [_of_agg(one) for one in apart]
@@ -213,7 +213,8 @@ def _names(dataset: Dataset, whole: Whole) -> list[str]:
     """Return the names of what a transformer gives for made-up events: the same for each, but where something is null."""
     transformer, found, name = state.load(state.slim(whole.transformer)), list[str](), whole.function.__name__
     xs = features.rows(features.compute(dataset, features.made_up(dataset)))
-    for at, x in enumerate(sorted(xs, key=len, reverse=True)):  # those without a null first
+    xs.sort(key=len, reverse=True)  # those without a null first
+    for at, x in enumerate(xs):
         try:
             whole.learn(transformer, x, 1_600_000_000_000_000 + at * 60_000_000)
             given = sorted(transformer.transform_one(x))

@@ -521,7 +521,22 @@ def test_a_process_that_is_behind_does_not_empty_the_file_of_one_that_is_ahead(a
         ('[m.distinct("country")]', r"write distinct\('country'\).last\('7d'\)"),
         ("[preprocessing.StandardScaler()]", "write a function that builds it"),
         ('["amount"]', r"memory holds 'amount'; write count\(\)"),
-        ('m.Memory([m.count()], idle="never")', r"idle\('never'\): 'never' is no length of time"),
+        ('m.Memory([m.count()], idle="never")', r"idle='never': 'never' is no length of time"),
+        ("m.Memory([m.count()], idle=30)", r"idle=30 has no unit; write '30d' or timedelta\(days=30\)"),
+        (
+            'm.count().by("country").last("1h")',
+            r"memory is count\(\).by\('country'\).last\('1h'\), and no list; write memory=\[count\(\).by\('country'\)",
+        ),
+        ("logistic", r"memory is logistic, and no list; write memory=\[logistic\]"),
+        ("None", r"memory holds None; write count\(\)"),
+        (
+            '[m.count().by(["country", "amount"])]',
+            r".by\(\['country', 'amount'\]\): names are not given as a list; write .by\('country', 'amount'\)",
+        ),
+        ('[m.count().by(pl.col("country"))]', r"""by\(col\("country"\)\): .* not an expression; write .by\('country'\)"""),
+        ('[m.mean(pl.col("amount"))]', r"""mean\(col\("amount"\)\): .* not an expression; write mean\('amount'\)"""),
+        ('[m.mean(pl.col("amount") * 2)]', r"make a feature of it with .alias\('name'\), and write mean\('name'\)"),
+        ("[m.high(7)]", r"high\(7\): it takes a column's name; write high\('name'\)"),
     ],
 )
 def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, message: str) -> None:
@@ -539,14 +554,27 @@ def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, mess
         ("preprocessing.StandardScaler()", "grown|'amount' is among features already"),
         ('feature_extraction.Agg("country", None, stats.Mean())', "cannot take 'a'"),
         ("linear_model.LogisticRegression()", "which is no transformer"),
+        (
+            "feature_extraction.RandomTreesEmbedding(n_trees=2)",
+            "part of memory 'grown' is built differently each time: an unseeded random generator",
+        ),
+        ("compose.FuncTransformer(lambda x: x)", "part of memory 'grown' cannot be stored: .*Functions in a part of memory are"),
+        ("7", r"part of memory 'grown' is no part of memory: grown\(\) gave 7"),
     ],
 )
 def test_a_transformer_that_cannot_be_remembered_is_refused(place: Path, built: str, message: str) -> None:
     shop = Shop(place)
-    built = f"from river import feature_extraction, stats\n\n\ndef grown():\n    return {built}\n\n\ndataset = Dataset("
+    built = f"from river import feature_extraction, stats, utils\n\n\ndef grown():\n    return {built}\n\n\ndataset = Dataset("
     shop.change("dataset = Dataset(", built)
     declare(shop, "[grown]")
     with pytest.raises(DatasetError, match=message):
+        recall.of(catalog.load("shop"))
+
+
+def test_a_function_without_a_name_is_told_to_build_a_part_of_memory(place: Path) -> None:
+    shop = Shop(place)
+    declare(shop, '[lambda: compose.Select("amount")]')
+    with pytest.raises(DatasetError, match="the function <lambda>, which builds a part of memory, cannot be found by its name"):
         recall.of(catalog.load("shop"))
 
 
