@@ -174,7 +174,7 @@ class Memory:
     Raises
     ------
     DatasetError
-        When a part is none of these.
+        When a part is none of these, or looks back longer than a key is known.
     """
 
     def __init__(self, parts: Sequence[Any], itself: bool = False, idle: timedelta | str | None = "90d") -> None:
@@ -186,11 +186,22 @@ class Memory:
         self.idle = None if idle is None else _duration(idle, f"idle={idle!r}", unit="d")
         for part in self.declared:
             _check_part(part)
+            if isinstance(part, Aggregate):
+                self.check_period(part.name, part.period)
 
     @classmethod
     def of(cls, declared: Memory | Sequence[Any]) -> Memory:
         """Return the memory for what a dataset's file may declare: one, or just its parts."""
         return declared if isinstance(declared, Memory) else cls(declared)
+
+    def check_period(self, name: str, period: timedelta | None) -> None:
+        """Refuse a window that is longer than a key is known: what it holds would be let go before it is past."""
+        if period is not None and self.idle is not None and period > self.idle:
+            long, idle = write_duration(period), write_duration(self.idle)
+            raise DatasetError(
+                f"memory: {name} looks back {long}, and a key is let go when no event of it came for {idle}; write "
+                f"Memory([…], idle={long!r}), or a window of {idle!r} at most"
+            )
 
     def __bool__(self) -> bool:
         return bool(self.declared)

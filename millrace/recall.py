@@ -133,6 +133,7 @@ def _check(dataset: Dataset, parts: Sequence[Aggregate | Whole]) -> dict[str, An
         if isinstance(part, Whole):
             given: dict[str, Any] = dict.fromkeys(part.names, pl.Float64())
         else:
+            dataset.remembers.check_period(part.name, part.period)
             given = {part.name: _dtype(dataset, part, there)}
         for name, dtype in given.items():
             if name in own or name in schema:

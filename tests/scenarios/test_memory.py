@@ -537,6 +537,12 @@ def test_a_process_that_is_behind_does_not_empty_the_file_of_one_that_is_ahead(a
         ('[m.mean(pl.col("amount"))]', r"""mean\(col\("amount"\)\): .* not an expression; write mean\('amount'\)"""),
         ('[m.mean(pl.col("amount") * 2)]', r"make a feature of it with .alias\('name'\), and write mean\('name'\)"),
         ("[m.high(7)]", r"high\(7\): it takes a column's name; write high\('name'\)"),
+        (
+            '[m.count().by("country").last("180d")]',
+            r"count_by_country_180d looks back 180d, and a key is let go when no event of it came for 90d; write "
+            r"Memory\(\[…\], idle='180d'\), or a window of '90d' at most",
+        ),
+        ('m.Memory([m.since().last("3h")], idle="2h")', "since_3h looks back 3h, and a key is let go .* idle='3h'"),
     ],
 )
 def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, message: str) -> None:
@@ -554,6 +560,10 @@ def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, mess
         ("preprocessing.StandardScaler()", "grown|'amount' is among features already"),
         ('feature_extraction.Agg("country", None, stats.Mean())', "cannot take 'a'"),
         ("linear_model.LogisticRegression()", "which is no transformer"),
+        (
+            'feature_extraction.Agg("amount", "country", utils.TimeRolling(stats.Mean, period=timedelta(days=100)))',
+            "amount_mean_by_country_100d looks back 100d, .* write Memory",
+        ),
         (
             "feature_extraction.RandomTreesEmbedding(n_trees=2)",
             "part of memory 'grown' is built differently each time: an unseeded random generator",
