@@ -588,6 +588,33 @@ def test_a_function_without_a_name_is_told_to_build_a_part_of_memory(place: Path
         recall.of(catalog.load("shop"))
 
 
+_OWN = """
+from river import feature_extraction, stats
+
+
+class Whole(feature_extraction.Agg):
+    def learn_one(self, x, t=None):
+        super().learn_one({**x, "amount": x["amount"] // 10})
+
+
+def whole():
+    return Whole("amount", "country", stats.Sum())
+
+
+dataset = Dataset("""
+
+
+def test_a_class_of_ones_own_is_what_it_does_and_not_what_it_derives_from(shop: Shop) -> None:
+    shop.change("\ndataset = Dataset(", _OWN)
+    declare(shop, "[whole]")
+    shop.arrive("event  a  10:00  amount=31\nevent  b  10:10  amount=52\nevent  c  10:20  amount=10")
+    assert shop.tick().problems == []
+    assert logged(shop, "amount_sum_by_country") == {"a": (0,), "b": (3,), "c": (8,)}
+    redeclare(shop, "[whole]", "[whole()]")
+    with pytest.raises(DatasetError, match=r"memory holds Whole\(…\); write a function that builds it, and name that"):
+        catalog.load("shop")
+
+
 def test_neither_listing_nor_status_builds_rivers_transformers(shop: Shop) -> None:
     shop.change("\ndataset = Dataset(", _RIVER)
     declare(shop, "[lately]")
