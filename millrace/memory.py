@@ -42,19 +42,19 @@ def _duration(given: timedelta | str, what: str, unit: str) -> timedelta:
 
 
 def _name(given: Any, call: str) -> str:
-    """Check that a column is given by its name, in a call that is written so, such as ``mean(…)``."""
+    """Check that a column is given by its name, in a call that is written so: ``mean(…)``."""
     if isinstance(given, str):
         return given
+    what, right, example = repr(given), "it takes a column's name; write", "'name'"
     if isinstance(given, pl.Expr):
-        names = given.meta.root_names()
+        names, what = given.meta.root_names(), str(given)
         plain = len(names) == 1 and given.meta.eq(pl.col(names[0]))
-        right = call.replace("…", repr(names[0] if plain else "name"))
-        how = f"write {right}" if plain else f"make a feature of it with .alias('name'), and write {right}"
-        raise DatasetError(f"memory: {call.replace('…', str(given))}: it takes a column's name, not an expression; {how}")
-    if isinstance(given, list | tuple) and given and all(isinstance(name, str) for name in given):
-        how = f"write {call.replace('…', ', '.join(map(repr, given)))}" if call == ".by(…)" else "write one for each"
-        raise DatasetError(f"memory: {call.replace('…', repr(given))}: names are not given as a {type(given).__name__}; {how}")
-    raise DatasetError(f"memory: {call.replace('…', repr(given))}: it takes a column's name; write {call.replace('…', repr('name'))}")
+        made, example = ("", repr(names[0])) if plain else ("make a feature of it with .alias('name'), and ", example)
+        right = f"it takes a column's name, not an expression; {made}write"
+    elif isinstance(given, list | tuple) and given:
+        right = f"names are not given as a {type(given).__name__}; write"
+        example = ", ".join(map(repr, given)) if call == ".by(…)" else repr(given[0])
+    raise DatasetError(f"memory: {call.replace('…', what)}: {right} {call.replace('…', example)}")
 
 
 @dataclass(frozen=True)
