@@ -536,6 +536,7 @@ def test_a_process_that_is_behind_does_not_empty_the_file_of_one_that_is_ahead(a
         ('[m.count().by(pl.col("country"))]', r"""by\(col\("country"\)\): .* not an expression; write .by\('country'\)"""),
         ('[m.mean(pl.col("amount"))]', r"""mean\(col\("amount"\)\): .* not an expression; write mean\('amount'\)"""),
         ('[m.mean(pl.col("amount") * 2)]', r"make a feature of it with .alias\('name'\), and write mean\('name'\)"),
+        ('[m.low(["amount"])]', r"low\(\['amount'\]\): names are not given as a list; write low\('amount'\)"),
         ("[m.high(7)]", r"high\(7\): it takes a column's name; write high\('name'\)"),
         (
             '[m.count().by("country").last("180d")]',
@@ -613,6 +614,72 @@ def test_a_class_of_ones_own_is_what_it_does_and_not_what_it_derives_from(shop: 
     redeclare(shop, "[whole]", "[whole()]")
     with pytest.raises(DatasetError, match=r"memory holds Whole\(…\); write a function that builds it, and name that"):
         catalog.load("shop")
+
+
+_RAISES = """
+from river import feature_extraction, stats, utils
+
+
+class Picky(stats.base.Univariate):
+    def __init__(self):
+        self.last = 0.0
+
+    def update(self, x):
+        if x == 50:
+            raise ValueError("fifty")
+        self.last = x
+
+    def get(self):
+        if self.last == 10:
+            raise ValueError("ten")
+        return "much" if self.last == 70 else self.last
+
+
+def picky():
+    return feature_extraction.Agg("amount", "country", Picky())
+
+
+def several():
+    return feature_extraction.Agg("country", None, stats.Mode()) + (
+        compose.Select("amount") | preprocessing.StandardScaler() | compose.Suffixer("_scaled")
+    )
+
+
+def spread():
+    return feature_extraction.Agg("amount", "country", utils.TimeRolling(stats.SEM, period=timedelta(hours=1)))
+
+
+dataset = Dataset("""
+
+
+def test_a_part_of_river_that_raises_tells_this_event_nothing_and_stops_no_tick(shop: Shop, mlflow_store: Path) -> None:
+    shop.change("\ndataset = Dataset(", _RAISES)
+    declare(shop, "[picky, several, spread]")
+    shop.arrive(WEEK)
+    problems = shop.tick().problems
+    assert problems == [
+        "memory: Picky of River of amount by country could not tell 3 of 7 events anything (first: event 'b': "
+        "ValueError('fifty'))",
+        "memory: several() could not tell 6 of 7 events anything (first: event 'b': "
+        "TypeError(\"it gave 'DE' where a number was promised\"))",
+    ]
+    told = {event: value for event, (value,) in logged(shop, "amount_picky_by_country").items()}
+    assert told == {"a": 0, "b": None, "c": 0, "d": 30, "e": None, "f": 20, "g": None}
+    file_of_memory(shop).unlink()
+    last = "event  h  14:00  amount=50 country=FR"
+    shop.arrive(last)
+    report = shop.tick().infer
+    assert report and report.refolded == 7
+    assert ["1 of 1" in problem for problem in report.problems] == [True, True]
+    assert verify("shop").problems == []
+    at_once = [repr(row) for row in shop.table("features").select("event_id", "memory", "x").rows()]
+    again = shop.afresh(mlflow_store)
+    again.change("\ndataset = Dataset(", _RAISES)
+    declare(again, "[picky, several, spread]")
+    for line in [*WEEK.strip().splitlines(), last]:
+        again.arrive(line)
+        again.tick()
+    assert [repr(row) for row in again.table("features").select("event_id", "memory", "x").rows()] == at_once
 
 
 def test_neither_listing_nor_status_builds_rivers_transformers(shop: Shop) -> None:
