@@ -236,7 +236,7 @@ def _names(dataset: Dataset, whole: Whole) -> list[str]:
 def _fingerprint(dataset: Dataset, memory: Memory, parts: Sequence[Aggregate | Whole]) -> str:
     """Fingerprint the parts, and the features that they look at.
 
-    A feature is what Polars makes of it: where another version writes it down otherwise, memory is folded again, to be safe.
+    Where another version of Polars writes a feature down otherwise, memory is folded again, to be safe.
     """
     used, described = set[str](), list[object]()
     for part in parts:
@@ -248,7 +248,7 @@ def _fingerprint(dataset: Dataset, memory: Memory, parts: Sequence[Aggregate | W
         else:
             used |= {*features.of_rows(dataset)}
             described.append([part.function.__name__, part.names, state.digest(part.transformer)])
-    texts = {name: hashlib.sha256(one.meta.serialize()).hexdigest() for name, one in features.expressions(dataset).items()}
+    texts = {name: features.definition(dataset, one) for name, one in features.expressions(dataset).items()}
     of_river = any(isinstance(part, Whole) or part.how is not None for part in parts)
     idle = None if memory.idle is None else memory.idle // MICROSECOND
     looked_at = {name: texts[name] for name in sorted(used & {*texts})}

@@ -222,6 +222,42 @@ def test_a_changed_definition_is_refolded_before_it_is_used(after: Shop) -> None
     assert "memory of features: 1 of 8 compared and the same; 7 by another definition were not compared" in proof
 
 
+@pytest.mark.parametrize(
+    "how", ["pl.col('amount').map_elements(band, pl.String)", "pl.reduce(least, [pl.col('amount'), pl.lit(45.0)])"]
+)
+def test_a_function_in_a_feature_that_memory_looks_at_is_part_of_its_definition(shop: Shop, how: str) -> None:
+    functions = """
+LEAST = 45
+
+
+def band(amount):
+    return "small" if amount < LEAST else "large"
+
+
+def least(one, other):
+    return pl.select(pl.min_horizontal(one, pl.lit(float(LEAST)))).to_series()
+
+
+dataset = Dataset("""
+    shop.change("\ndataset = Dataset(", functions)
+    shop.change('pl.col("country")]', f'pl.col("country"), {how}.alias("band")]')
+    declare(shop, '[m.count().by("band").alias("alike")]')
+    shop.arrive("event  a  10:00  amount=30\nevent  b  10:10  amount=40\nevent  c  10:20  amount=50")
+    shop.tick()
+    shop.change("LEAST = 45", "LEAST = 35")
+    shop.arrive("event  d  10:30  amount=60")
+    report = shop.tick().infer
+    assert report and report.refolded == 3
+    assert logged(shop, "alike")["d"] == (2,), "b and c are as large by now"
+    assert verify("shop").problems == []
+
+
+def test_a_changed_file_is_no_other_definition_where_no_function_is_in_a_feature(after: Shop) -> None:
+    before = recall.of(catalog.load("shop")).fingerprint
+    after.define(after.path.read_text() + "\n# another text\n")
+    assert recall.of(catalog.load("shop")).fingerprint == before
+
+
 def test_verify_finds_a_value_that_memory_did_not_say(after: Shop) -> None:
     assert verify("shop").problems == []
     table = Table("shop", "features")
