@@ -80,7 +80,8 @@ def test_a_changed_one_counts_from_then_on_and_what_the_old_one_gave_is_no_diffe
 
 
 def test_a_changed_function_in_it_is_another_weight(shop: Shop) -> None:
-    shop.change("\ndataset = Dataset(", "\nPART = 100\n\n\ndef part(x):\n    return x / PART if x else 0.0\n\n\ndataset = Dataset(")
+    function = "PART = 100\n\n\ndef part(x):\n    return x / PART if x else 0.0"
+    shop.change("\ndataset = Dataset(", f"\n{function}\n\n\ndataset = Dataset(")
     weigh(shop, 'pl.col("amount").map_elements(part, pl.Float64)')
     shop.arrive(ROWS)
     shop.tick()
