@@ -14,6 +14,7 @@ import pickle
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from millrace import pickles
@@ -234,7 +235,11 @@ class _Low(_High):
 
 
 class _Running(Statistic):
-    """A statistic that is updated, and over a window reverted: ours, or River's."""
+    """A statistic that is updated, and over a window reverted: ours, or River's.
+
+    Of an event for which River's raises, the error is said. It may have been left half changed: so it learns afresh what the
+    window holds, or without a window goes on as it was left.
+    """
 
     def __init__(self, period: int | None, itself: bool, how: Any) -> None:
         super().__init__(period, itself)
@@ -252,26 +257,43 @@ class _Running(Statistic):
         period, itself, said, start = self.period, self.itself, [], 0
         for time, mark, _, value in run:
             horizon = time - 1 if period is None else mark - period
-            if period is not None and start < len(times) and times[start] <= horizon:
-                past, start = start, bisect_right(times, horizon, lo=start)
-                if start == len(times):
-                    how = self._begun()
-                else:
-                    for old in values[past:start]:
-                        how.revert(old)
-            if not itself:
-                said.append(how.get())
-            if value is not None and time > horizon:
-                how.update(value)
-                if period is not None:
-                    at = len(times) if not times or time >= times[-1] else bisect_right(times, time, lo=start)
-                    times.insert(at, time)
-                    values.insert(at, value)
-            if itself:
-                said.append(how.get())
+            try:
+                if period is not None and start < len(times) and times[start] <= horizon:
+                    past, start = start, bisect_right(times, horizon, lo=start)
+                    if start == len(times):
+                        how = self._begun()
+                    else:
+                        for old in values[past:start]:
+                            how.revert(old)
+                answer = None if itself else how.get()
+            except Exception as error:  # noqa: BLE001 - whatever a statistic of River's raises, it holds up no event
+                answer, how = error, self._mended(error, how, values[start:])
+            try:
+                if value is not None and time > horizon:
+                    how.update(value)
+                    if period is not None:
+                        at = len(times) if not times or time >= times[-1] else bisect_right(times, time, lo=start)
+                        times.insert(at, time)
+                        values.insert(at, value)
+                if itself and answer is None:
+                    answer = how.get()
+            except Exception as error:  # noqa: BLE001 - as above
+                answer, how = error, self._mended(error, how, values[start:])
+            said.append(answer)
         del times[:start], values[:start]
         kept[0] = how
         return said
+
+    def _mended(self, error: Exception, how: Any, held: list[Any]) -> Any:
+        if isinstance(error, MemoryError):  # the machine's failure, not the statistic's
+            raise error
+        if self.period is None:
+            return how
+        how = self._begun()
+        for value in held:
+            with suppress(Exception):
+                how.update(value)
+        return how
 
     def stored(self, kept: Any) -> Any:
         how, times, values = kept

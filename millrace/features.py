@@ -7,6 +7,7 @@ always computed on a contiguous frame that ends in a row of nulls: then a row is
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ from millrace.schema import Column
 
 _SUPPORTED = (pl.String, pl.Boolean, pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8)
 _UNSIGNED = (pl.UInt8, pl.UInt16, pl.UInt32)
+_PYTHON = (b"PLPYFN", b"cloudpickle", b"millrace_datasets.")
+"""By which a Python function is known in what Polars writes down: its own mark, or the pickle of one in a fold or the like."""
 
 
 def raw_schema(dataset: Dataset) -> dict[str, Any]:
@@ -60,6 +63,17 @@ def expressions(dataset: Dataset) -> dict[str, pl.Expr]:
     """Return by feature the expression that computes it; one expression may compute several."""
     empty = pl.LazyFrame(schema=raw_schema(dataset))
     return {name: one for one in dataset.features for name in empty.select(one).collect_schema().names()}
+
+
+def definition(dataset: Dataset, expression: pl.Expr) -> str:
+    """Tell an expression from another by its definition: a sha256 of what Polars writes down.
+
+    Where it holds a Python function, the text of the dataset's file is part of it: a function of that file is written down by
+    its name alone, and what others name in it, too. So any change of the file is then another definition.
+    """
+    written = expression.meta.serialize()
+    holds_python = any(mark in written for mark in _PYTHON)
+    return hashlib.sha256(written + (dataset.text.encode() if holds_python else b"")).hexdigest()
 
 
 def of_events(dataset: Dataset, events: pl.DataFrame, problems: list[str]) -> pl.DataFrame:

@@ -71,7 +71,11 @@ class Keys:
             for part, (names, group) in enumerate(self._recall.groups.items()):
                 keys = values.keys(names)
                 null = [was or None in key for was, key in zip(null, keys, strict=True)]
-                said |= self._fold_group(part, group, keys, values, times, clocks)
+                told = self._fold_group(part, group, keys, values, times, clocks)
+                for one in group:
+                    if one.how is not None:
+                        self._take(f"{one}", {one.name: told[one.name]}, events["event_id"], {}, problems)
+                said |= told
             for part, whole in enumerate(self._recall.wholes, len(self._recall.groups)):
                 said |= self._fold_whole(part, whole, features.rows(x), times, events["event_id"], problems)
         self.nulls = sum(null)
@@ -129,19 +133,51 @@ class Keys:
         self.new += not known
         transformer = state.load(known[0] if known else state.slim(whole.transformer))
         said: dict[str, list[Any]] = {name: [None] * len(times) for name in whole.names}
+        failed = dict[int, Exception]()
         for at, x in enumerate(xs):
             try:
                 if self._recall.memory.itself:
                     whole.learn(transformer, x, times[at])
-                for name, value in transformer.transform_one(x).items():
-                    said[name][at] = value
+                given = transformer.transform_one(x)
                 if not self._recall.memory.itself:
                     whole.learn(transformer, x, times[at])
+                if odd := given.keys() - said.keys():
+                    raise KeyError(*odd)
+                for name in given:
+                    said[name][at] = given[name]
             except Exception as error:  # noqa: BLE001 - whatever a transformer raises, it holds up no event
-                if problems is not None:
-                    problems.append(f"memory: {whole.function.__name__}() could not take event {ids[at]!r}: {error!r}")
+                failed[at] = error
         self.rows.append((part, b"", _FOR_EVER, state.slim(transformer)))
+        self._take(f"{whole.function.__name__}()", said, ids, failed, problems)
         return said
+
+    def _take(
+        self, part: str, said: dict[str, list[Any]], ids: pl.Series, failed: dict[int, Exception], problems: list[str] | None
+    ) -> None:
+        """Put null where a part of River's raised, or gave something else than it promised; and tell how often it did."""
+        for name, column in said.items():
+            is_text = self._recall.schema[name] == pl.String
+            for at, value in enumerate(column):
+                try:
+                    column[at] = _promised(value, is_text)
+                except Exception as error:  # noqa: BLE001 - as above, or what it gave is no number
+                    column[at] = None
+                    failed.setdefault(at, error)
+        if failed and problems is not None:
+            first = min(failed)
+            problems.append(
+                f"memory: {part} could not tell {len(failed):,} of {len(ids):,} events anything (first: event {ids[first]!r}: "
+                f"{failed[first]!r})"
+            )
+
+
+def _promised(value: Any, is_text: bool) -> Any:
+    """Return what a part of River's said as what it is logged as; raise what it raised."""
+    if isinstance(value, Exception):
+        raise value
+    if value is not None and isinstance(value, str) != is_text:
+        raise TypeError(f"it gave {value!r} where {'text' if is_text else 'a number'} was promised")
+    return value if value is None or is_text else float(value)
 
 
 def _loaded(statistics: Sequence[Statistic], data: bytes) -> tuple[int | None, list[Any]]:

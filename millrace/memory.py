@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import polars as pl
+
 from millrace.clock import declared_duration, write_duration
 from millrace.errors import DatasetError
 
 NAME = "memory"
 """The name under which its definition and its checkpoints are on record."""
-_AGG = "river.feature_extraction.agg"
+_AGGS = ("river.feature_extraction.agg.Agg", "millrace.substitutes.Agg")
+"""River's ``Agg``, and what stands in for it once it is built."""
 _KINDS = {
     "count": "number of events",
     "total": "total",
@@ -31,11 +34,27 @@ _KINDS = {
 }
 
 
-def _duration(given: timedelta | str, what: str) -> timedelta:
-    found = declared_duration(f"memory: {what}({given!r})", given, unit="s")
+def _duration(given: timedelta | str, what: str, unit: str) -> timedelta:
+    found = declared_duration(f"memory: {what}", given, unit)
     if found <= timedelta(0):
-        raise DatasetError(f"memory: {what}({given!r}) must be longer than nothing")
+        raise DatasetError(f"memory: {what} must be longer than nothing")
     return found
+
+
+def _name(given: Any, call: str) -> str:
+    """Check that a column is given by its name, in a call that is written so: ``mean(…)``."""
+    if isinstance(given, str):
+        return given
+    what, right, example = repr(given), "it takes a column's name; write", "'name'"
+    if isinstance(given, pl.Expr):
+        names, what = given.meta.root_names(), str(given)
+        plain = len(names) == 1 and given.meta.eq(pl.col(names[0]))
+        made, example = ("", repr(names[0])) if plain else ("make a feature of it with .alias('name'), and ", example)
+        right = f"it takes a column's name, not an expression; {made}write"
+    elif isinstance(given, list | tuple) and given:
+        right = f"names are not given as a {type(given).__name__}; write"
+        example = ", ".join(map(repr, given)) if call == ".by(…)" else repr(given[0])
+    raise DatasetError(f"memory: {call.replace('…', what)}: {right} {call.replace('…', example)}")
 
 
 @dataclass(frozen=True)
@@ -74,11 +93,11 @@ class Aggregate:
 
     def by(self, *names: str) -> Aggregate:
         """Keep it apart by the values of these features or raw columns; a null is a value, too."""
-        return replace(self, keys=names)
+        return replace(self, keys=tuple(_name(name, ".by(…)") for name in names))
 
     def last(self, period: timedelta | str) -> Aggregate:
         """Let only events of the last while count: those whose time is later than that of the newest by less than this."""
-        return replace(self, period=_duration(period, "last"))
+        return replace(self, period=_duration(period, f"last({period!r})", unit="s"))
 
     def alias(self, name: str) -> Aggregate:
         """Give the feature a name."""
@@ -102,7 +121,7 @@ class Aggregate:
 
 def count(on: str | None = None) -> Aggregate:
     """How many events there were; with a column, how many where it is not null."""
-    return Aggregate("count", on)
+    return Aggregate("count", None if on is None else _name(on, "count(…)"))
 
 
 def since() -> Aggregate:
@@ -112,32 +131,32 @@ def since() -> Aggregate:
 
 def mean(on: str) -> Aggregate:
     """The mean of a column; null where there is no value."""
-    return Aggregate("mean", on)
+    return Aggregate("mean", _name(on, "mean(…)"))
 
 
 def total(on: str) -> Aggregate:
     """The sum of a column; zero where there is no value."""
-    return Aggregate("total", on)
+    return Aggregate("total", _name(on, "total(…)"))
 
 
 def low(on: str) -> Aggregate:
     """The smallest value of a column; null where there is none."""
-    return Aggregate("low", on)
+    return Aggregate("low", _name(on, "low(…)"))
 
 
 def high(on: str) -> Aggregate:
     """The largest value of a column; null where there is none."""
-    return Aggregate("high", on)
+    return Aggregate("high", _name(on, "high(…)"))
 
 
 def distinct(on: str) -> Aggregate:
     """How many values of a column there were, equal ones counted once; within a stretch of time, which bounds what is kept."""
-    return Aggregate("distinct", on)
+    return Aggregate("distinct", _name(on, "distinct(…)"))
 
 
 def last_value(on: str) -> Aggregate:
     """The value of a column at the newest event that has one, by ``event_time``; of several at one moment the last to arrive."""
-    return Aggregate("last_value", on)
+    return Aggregate("last_value", _name(on, "last_value(…)"))
 
 
 class Memory:
@@ -156,20 +175,34 @@ class Memory:
     Raises
     ------
     DatasetError
-        When a part is none of these.
+        When a part is none of these, or looks back longer than a key is known.
     """
 
     def __init__(self, parts: Sequence[Any], itself: bool = False, idle: timedelta | str | None = "90d") -> None:
+        if not isinstance(parts, list | tuple):
+            _check_part(parts)
+            raise DatasetError(f"memory is {_said(parts)}, and no list; write memory=[{_said(parts)}]")
         self.declared = tuple(parts)
         self.itself = itself
-        self.idle = None if idle is None else _duration(idle, "idle")
+        self.idle = None if idle is None else _duration(idle, f"idle={idle!r}", unit="d")
         for part in self.declared:
             _check_part(part)
+            if isinstance(part, Aggregate):
+                self.check_period(part.name, part.period)
 
     @classmethod
     def of(cls, declared: Memory | Sequence[Any]) -> Memory:
         """Return the memory for what a dataset's file may declare: one, or just its parts."""
         return declared if isinstance(declared, Memory) else cls(declared)
+
+    def check_period(self, name: str, period: timedelta | None) -> None:
+        """Refuse a window that is longer than a key is known: what it holds would be let go before it is past."""
+        if period is not None and self.idle is not None and period > self.idle:
+            long, idle = write_duration(period), write_duration(self.idle)
+            raise DatasetError(
+                f"memory: {name} looks back {long}, and a key is let go when no event of it came for {idle}; write "
+                f"Memory([…], idle={long!r}), or a window of {idle!r} at most"
+            )
 
     def __bool__(self) -> bool:
         return bool(self.declared)
@@ -180,11 +213,20 @@ def _check_part(part: Any) -> None:
     if isinstance(part, Aggregate) or inspect.isfunction(part) or is_agg(part):
         return
     if hasattr(part, "transform_one"):
-        raise DatasetError(f"memory holds {type(part).__name__}(…); write a function that builds it, and name that")
+        raise DatasetError(f"memory holds {_said(part)}; write a function that builds it, and name that")
     raise DatasetError(f"memory holds {part!r}; write count(), mean('column') or others, or Agg(…) of River")
 
 
+def _said(part: Any) -> str:
+    """Write a part as it may stand in a dataset's file."""
+    if isinstance(part, Aggregate):
+        said = f"{part.kind}({repr(part.on) if part.on else ''})"
+        said += f".by({', '.join(map(repr, part.keys))})" if part.keys else ""
+        said += f".last({write_duration(part.period)!r})" if part.period else ""
+        return said + (f".alias({part.chosen!r})" if part.chosen else "")
+    return part.__name__ if inspect.isfunction(part) else f"{type(part).__name__}(…)"
+
+
 def is_agg(part: Any) -> bool:
-    """Tell whether this is River's ``Agg`` itself (``TargetAgg`` learns from labels), without importing River."""
-    bases = {f"{one.__module__}.{one.__name__}" for one in type(part).__mro__}
-    return f"{_AGG}.Agg" in bases and f"{_AGG}.TargetAgg" not in bases
+    """Tell whether this is River's ``Agg`` itself, without importing River; a class of it may do something else."""
+    return f"{type(part).__module__}.{type(part).__name__}" in _AGGS

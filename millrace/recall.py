@@ -133,6 +133,7 @@ def _check(dataset: Dataset, parts: Sequence[Aggregate | Whole]) -> dict[str, An
         if isinstance(part, Whole):
             given: dict[str, Any] = dict.fromkeys(part.names, pl.Float64())
         else:
+            dataset.remembers.check_period(part.name, part.period)
             given = {part.name: _dtype(dataset, part, there)}
         for name, dtype in given.items():
             if name in own or name in schema:
@@ -187,7 +188,7 @@ def _built(dataset: Dataset, part: Any) -> Sequence[Aggregate | Whole]:
 
     from millrace import exact
 
-    made = exact.build(part, part.__name__)
+    made = exact.build(part, part.__name__, what="part of memory")
     apart = list(made.transformers.values()) if isinstance(made, compose.TransformerUnion) else [made]
     if all(map(is_agg, apart)):
         return [_of_agg(one) for one in apart]
@@ -213,11 +214,14 @@ def _names(dataset: Dataset, whole: Whole) -> list[str]:
     """Return the names of what a transformer gives for made-up events: the same for each, but where something is null."""
     transformer, found, name = state.load(state.slim(whole.transformer)), list[str](), whole.function.__name__
     xs = features.rows(features.compute(dataset, features.made_up(dataset)))
-    for at, x in enumerate(sorted(xs, key=len, reverse=True)):  # those without a null first
+    xs.sort(key=len, reverse=True)  # those without a null first
+    for at, x in enumerate(xs):
         try:
             whole.learn(transformer, x, 1_600_000_000_000_000 + at * 60_000_000)
             given = sorted(transformer.transform_one(x))
         except Exception as error:
+            if len(x) < len(xs[0]):  # live, such an event is told nothing by it, and that is said
+                continue
             raise DatasetError(f"memory: {name}() cannot be asked: {type(error).__name__}: {error}") from error
         if at and (set(given) - set(found) or (given != found and len(x) == len(xs[0]))):
             odd = ", ".join(sorted(set(given) ^ set(found))[:3])
@@ -232,7 +236,7 @@ def _names(dataset: Dataset, whole: Whole) -> list[str]:
 def _fingerprint(dataset: Dataset, memory: Memory, parts: Sequence[Aggregate | Whole]) -> str:
     """Fingerprint the parts, and the features that they look at.
 
-    A feature is what Polars makes of it: where another version writes it down otherwise, memory is folded again, to be safe.
+    Where another version of Polars writes a feature down otherwise, memory is folded again, to be safe.
     """
     used, described = set[str](), list[object]()
     for part in parts:
@@ -244,7 +248,7 @@ def _fingerprint(dataset: Dataset, memory: Memory, parts: Sequence[Aggregate | W
         else:
             used |= {*features.of_rows(dataset)}
             described.append([part.function.__name__, part.names, state.digest(part.transformer)])
-    texts = {name: hashlib.sha256(one.meta.serialize()).hexdigest() for name, one in features.expressions(dataset).items()}
+    texts = {name: features.definition(dataset, one) for name, one in features.expressions(dataset).items()}
     of_river = any(isinstance(part, Whole) or part.how is not None for part in parts)
     idle = None if memory.idle is None else memory.idle // MICROSECOND
     looked_at = {name: texts[name] for name in sorted(used & {*texts})}

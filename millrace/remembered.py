@@ -239,7 +239,7 @@ class Remembered:
         after
             That arrival: memory must stand there, of the table that it followed.
         problems
-            Is told of events that a transformer of River could not take.
+            Is told how many events a part of River's could not tell anything.
 
         Returns
         -------

@@ -67,8 +67,8 @@ def _is_recorded(dataset: Dataset, log: Table) -> bool:
 
 
 def _cursor(dataset: Dataset) -> str:
-    text = b"" if dataset.weight is None else dataset.weight.meta.serialize()
-    return f"weight/{hashlib.sha256(text).hexdigest()[:16]}"
+    weight = hashlib.sha256(b"").hexdigest() if dataset.weight is None else features.definition(dataset, dataset.weight)
+    return f"weight/{weight[:16]}"
 
 
 def _is_wrong(weight: pl.Expr) -> pl.Expr:

@@ -12,7 +12,11 @@ is none here. When the answer comes depends on what is to be supposed::
 An answer that comes later than the dataset's window would not have been accepted, and is none. A default comes when the window
 closes. Where answers are held until then (``learn="window"``), none comes sooner, unless it is to come at once. Where the default
 is learned provisionally it is a first answer, right after the question, and what is contrary to it a second; what was said is
-scored once, by the last of them, and not while the window is open.
+scored once, by the last of them.
+
+Where there is a default, an event is scored once its window has closed, as in the race: of those whose window is open only one
+class is answered. Its answer is learned when it comes. Without a default each event that is answered is scored, also while its
+window is open, which the race does not do: so it is by River's own function of delayed progressive validation.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 import polars as pl
 
 from millrace import catalog, features, progressive, tables
-from millrace.clock import MICROSECOND, from_microseconds, microseconds, parse_duration, write_moment
+from millrace.clock import MICROSECOND, from_microseconds, parse_duration, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, UsageError, unknown
 from millrace.tables import Table
@@ -75,7 +79,8 @@ class Questions:
         The order of answers that come at the same time: as they were learned, where they come when they were delivered; None:
         that of their questions.
     counts
-        Which of them count: not those that were asked before the stretch, or before what is scored of it.
+        Which of them count: not those that were asked before the stretch, or before what is scored of it, nor, where there is
+        a default, those whose window is open.
     rows
         ``x``, the logged features, and ``label``, null where there is none.
     default
@@ -184,7 +189,8 @@ def read(
     length = check_delay(delay)
     before = pl.col("event_time") < stretch.end
     every = Table(name, "examples").read(*_LOGGED, where=pl.col("seq").is_between((known or 0) + 1, at.seq) & before)
-    log, provisional = _last(dataset, at, every)
+    closed = _closed(dataset, at, stretch.end)
+    log, provisional = _last(dataset, every, closed)
     open_still = every.filter((pl.col("event_time") < stretch.start) & (pl.col("clock") > stretch.start))
     events = _events(dataset, at, stretch, log.clear() if known is None else open_still, what_if)
     rows = events.join(log.drop("event_time"), left_on="arrival", right_on="event_arrival", how="left").sort(
@@ -201,19 +207,31 @@ def read(
         of=np.concatenate([np.arange(asked.size), first["of"].to_numpy()]).astype(np.int64),
         ranks=seqs.fill_null(0).to_numpy() if delay == "arrival" else None,
         default=dataset.labels.default,
-        counts=asked >= microseconds(stretch.scored),
+        counts=rows.select((pl.col("event_time") >= stretch.scored) & _final(closed, "arrival")).to_series().to_numpy(),
         rows=rows.select("x", "label"),
         weights=weights.to_list() if (weights != 1.0).any() else None,
         segments=_segments(dataset, rows, by),
     )
 
 
-def _last(dataset: Dataset, at: Position, log: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _closed(dataset: Dataset, at: Position, end: datetime) -> pl.Series | None:
+    """Return the arrivals of the events before a moment whose window has closed; None where there is no default."""
+    if dataset.labels.default is None:
+        return None
+    there = (pl.col("arrival") <= at.arrival) & (pl.col("seq") <= at.seq) & (pl.col("event_time") < end)
+    return Table(dataset.name, "outcomes").read("event_arrival", where=there)["event_arrival"]
+
+
+def _final(closed: pl.Series | None, arrival: str) -> pl.Expr:
+    """Tell of which events what became of them is known, by the column of their arrivals."""
+    return pl.lit(value=True) if closed is None else pl.col(arrival).is_in(closed.implode())
+
+
+def _last(dataset: Dataset, log: pl.DataFrame, closed: pl.Series | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Tell the examples by which events are scored from those that are learned before: defaults that are not final."""
     if dataset.labels.policy != "provisional":
         return log, log.clear()
-    closed = Table(dataset.name, "outcomes").read("event_arrival", where=pl.col("arrival") <= at.arrival)["event_arrival"]
-    open_still = (pl.col("label_source") == "default") & ~pl.col("event_arrival").is_in(closed.implode())
+    open_still = (pl.col("label_source") == "default") & ~_final(closed, "event_arrival")
     last = log.unique("event_arrival", keep="last", maintain_order=True)
     provisional = log.filter((pl.col("event_arrival").is_duplicated() & (pl.col("label_source") == "default")) | open_still)
     never = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
@@ -268,13 +286,15 @@ def labelled(dataset: Dataset, at: Position, stretch: Stretch) -> int:
     """Count the events of a stretch that count and have an answer in the log by which they are scored."""
     counts = pl.col("event_time").is_between(stretch.scored, stretch.end, closed="left") & (pl.col("seq") <= at.seq)
     log = Table(dataset.name, "examples").read(*_LOGGED, where=counts)
-    return int(_last(dataset, at, log)[0]["clock"].count())
+    closed = _closed(dataset, at, stretch.end)
+    return int(_last(dataset, log, closed)[0].filter(_final(closed, "event_arrival"))["clock"].count())
 
 
 def nothing(dataset: Dataset, at: Position, stretch: Stretch) -> MillraceError:
     """Say that a stretch has no labelled event, and where there are some."""
     first, last = span(dataset, at)
+    counts = "" if dataset.labels.default is None else "; with a default an event counts once its window has closed"
     return MillraceError(
         f"no labelled event of {dataset.name} counts between {write_moment(stretch.scored)} and {write_moment(stretch.end)}; its "
-        f"log has {at.seq:,} examples, of events from {write_moment(first)} to {write_moment(last - MICROSECOND)}"
+        f"log has {at.seq:,} examples, of events from {write_moment(first)} to {write_moment(last - MICROSECOND)}{counts}"
     )

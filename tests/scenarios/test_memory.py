@@ -222,6 +222,42 @@ def test_a_changed_definition_is_refolded_before_it_is_used(after: Shop) -> None
     assert "memory of features: 1 of 8 compared and the same; 7 by another definition were not compared" in proof
 
 
+@pytest.mark.parametrize(
+    "how", ["pl.col('amount').map_elements(band, pl.String)", "pl.reduce(least, [pl.col('amount'), pl.lit(45.0)])"]
+)
+def test_a_function_in_a_feature_that_memory_looks_at_is_part_of_its_definition(shop: Shop, how: str) -> None:
+    functions = """
+LEAST = 45
+
+
+def band(amount):
+    return "small" if amount < LEAST else "large"
+
+
+def least(one, other):
+    return pl.select(pl.min_horizontal(one, pl.lit(float(LEAST)))).to_series()
+
+
+dataset = Dataset("""
+    shop.change("\ndataset = Dataset(", functions)
+    shop.change('pl.col("country")]', f'pl.col("country"), {how}.alias("band")]')
+    declare(shop, '[m.count().by("band").alias("alike")]')
+    shop.arrive("event  a  10:00  amount=30\nevent  b  10:10  amount=40\nevent  c  10:20  amount=50")
+    shop.tick()
+    shop.change("LEAST = 45", "LEAST = 35")
+    shop.arrive("event  d  10:30  amount=60")
+    report = shop.tick().infer
+    assert report and report.refolded == 3
+    assert logged(shop, "alike")["d"] == (2,), "b and c are as large by now"
+    assert verify("shop").problems == []
+
+
+def test_a_changed_file_is_no_other_definition_where_no_function_is_in_a_feature(after: Shop) -> None:
+    before = recall.of(catalog.load("shop")).fingerprint
+    after.define(after.path.read_text() + "\n# another text\n")
+    assert recall.of(catalog.load("shop")).fingerprint == before
+
+
 def test_verify_finds_a_value_that_memory_did_not_say(after: Shop) -> None:
     assert verify("shop").problems == []
     table = Table("shop", "features")
@@ -521,7 +557,29 @@ def test_a_process_that_is_behind_does_not_empty_the_file_of_one_that_is_ahead(a
         ('[m.distinct("country")]', r"write distinct\('country'\).last\('7d'\)"),
         ("[preprocessing.StandardScaler()]", "write a function that builds it"),
         ('["amount"]', r"memory holds 'amount'; write count\(\)"),
-        ('m.Memory([m.count()], idle="never")', r"idle\('never'\): 'never' is no length of time"),
+        ('m.Memory([m.count()], idle="never")', r"idle='never': 'never' is no length of time"),
+        ("m.Memory([m.count()], idle=30)", r"idle=30 has no unit; write '30d' or timedelta\(days=30\)"),
+        (
+            'm.count().by("country").last("1h")',
+            r"memory is count\(\).by\('country'\).last\('1h'\), and no list; write memory=\[count\(\).by\('country'\)",
+        ),
+        ("logistic", r"memory is logistic, and no list; write memory=\[logistic\]"),
+        ("None", r"memory holds None; write count\(\)"),
+        (
+            '[m.count().by(["country", "amount"])]',
+            r".by\(\['country', 'amount'\]\): names are not given as a list; write .by\('country', 'amount'\)",
+        ),
+        ('[m.count().by(pl.col("country"))]', r"""by\(col\("country"\)\): .* not an expression; write .by\('country'\)"""),
+        ('[m.mean(pl.col("amount"))]', r"""mean\(col\("amount"\)\): .* not an expression; write mean\('amount'\)"""),
+        ('[m.mean(pl.col("amount") * 2)]', r"make a feature of it with .alias\('name'\), and write mean\('name'\)"),
+        ('[m.low(["amount"])]', r"low\(\['amount'\]\): names are not given as a list; write low\('amount'\)"),
+        ("[m.high(7)]", r"high\(7\): it takes a column's name; write high\('name'\)"),
+        (
+            '[m.count().by("country").last("180d")]',
+            r"count_by_country_180d looks back 180d, and a key is let go when no event of it came for 90d; write "
+            r"Memory\(\[…\], idle='180d'\), or a window of '90d' at most",
+        ),
+        ('m.Memory([m.since().last("3h")], idle="2h")', "since_3h looks back 3h, and a key is let go .* idle='3h'"),
     ],
 )
 def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, message: str) -> None:
@@ -539,15 +597,125 @@ def test_a_memory_that_cannot_be_right_is_refused(place: Path, memory: str, mess
         ("preprocessing.StandardScaler()", "grown|'amount' is among features already"),
         ('feature_extraction.Agg("country", None, stats.Mean())', "cannot take 'a'"),
         ("linear_model.LogisticRegression()", "which is no transformer"),
+        (
+            'feature_extraction.Agg("amount", "country", utils.TimeRolling(stats.Mean, period=timedelta(days=100)))',
+            "amount_mean_by_country_100d looks back 100d, .* write Memory",
+        ),
+        (
+            "feature_extraction.RandomTreesEmbedding(n_trees=2)",
+            "part of memory 'grown' is built differently each time: an unseeded random generator",
+        ),
+        ("compose.FuncTransformer(lambda x: x)", "part of memory 'grown' cannot be stored: .*Functions in a part of memory are"),
+        ("7", r"part of memory 'grown' is no part of memory: grown\(\) gave 7"),
     ],
 )
 def test_a_transformer_that_cannot_be_remembered_is_refused(place: Path, built: str, message: str) -> None:
     shop = Shop(place)
-    built = f"from river import feature_extraction, stats\n\n\ndef grown():\n    return {built}\n\n\ndataset = Dataset("
+    built = f"from river import feature_extraction, stats, utils\n\n\ndef grown():\n    return {built}\n\n\ndataset = Dataset("
     shop.change("dataset = Dataset(", built)
     declare(shop, "[grown]")
     with pytest.raises(DatasetError, match=message):
         recall.of(catalog.load("shop"))
+
+
+def test_a_function_without_a_name_is_told_to_build_a_part_of_memory(place: Path) -> None:
+    shop = Shop(place)
+    declare(shop, '[lambda: compose.Select("amount")]')
+    with pytest.raises(DatasetError, match="the function <lambda>, which builds a part of memory, cannot be found by its name"):
+        recall.of(catalog.load("shop"))
+
+
+_OWN = """
+from river import feature_extraction, stats
+
+
+class Whole(feature_extraction.Agg):
+    def learn_one(self, x, t=None):
+        super().learn_one({**x, "amount": x["amount"] // 10})
+
+
+def whole():
+    return Whole("amount", "country", stats.Sum())
+
+
+dataset = Dataset("""
+
+
+def test_a_class_of_ones_own_is_what_it_does_and_not_what_it_derives_from(shop: Shop) -> None:
+    shop.change("\ndataset = Dataset(", _OWN)
+    declare(shop, "[whole]")
+    shop.arrive("event  a  10:00  amount=31\nevent  b  10:10  amount=52\nevent  c  10:20  amount=10")
+    assert shop.tick().problems == []
+    assert logged(shop, "amount_sum_by_country") == {"a": (0,), "b": (3,), "c": (8,)}
+    redeclare(shop, "[whole]", "[whole()]")
+    with pytest.raises(DatasetError, match=r"memory holds Whole\(…\); write a function that builds it, and name that"):
+        catalog.load("shop")
+
+
+_RAISES = """
+from river import feature_extraction, stats, utils
+
+
+class Picky(stats.base.Univariate):
+    def __init__(self):
+        self.last = 0.0
+
+    def update(self, x):
+        if x == 50:
+            raise ValueError("fifty")
+        self.last = x
+
+    def get(self):
+        if self.last == 10:
+            raise ValueError("ten")
+        return "much" if self.last == 70 else self.last
+
+
+def picky():
+    return feature_extraction.Agg("amount", "country", Picky())
+
+
+def several():
+    return feature_extraction.Agg("country", None, stats.Mode()) + (
+        compose.Select("amount") | preprocessing.StandardScaler() | compose.Suffixer("_scaled")
+    )
+
+
+def spread():
+    return feature_extraction.Agg("amount", "country", utils.TimeRolling(stats.SEM, period=timedelta(hours=1)))
+
+
+dataset = Dataset("""
+
+
+def test_a_part_of_river_that_raises_tells_this_event_nothing_and_stops_no_tick(shop: Shop, mlflow_store: Path) -> None:
+    shop.change("\ndataset = Dataset(", _RAISES)
+    declare(shop, "[picky, several, spread]")
+    shop.arrive(WEEK)
+    problems = shop.tick().problems
+    assert problems == [
+        "memory: Picky of River of amount by country could not tell 3 of 7 events anything (first: event 'b': "
+        "ValueError('fifty'))",
+        "memory: several() could not tell 6 of 7 events anything (first: event 'b': "
+        "TypeError(\"it gave 'DE' where a number was promised\"))",
+    ]
+    told = {event: value for event, (value,) in logged(shop, "amount_picky_by_country").items()}
+    assert told == {"a": 0, "b": None, "c": 0, "d": 30, "e": None, "f": 20, "g": None}
+    file_of_memory(shop).unlink()
+    last = "event  h  14:00  amount=50 country=FR"
+    shop.arrive(last)
+    report = shop.tick().infer
+    assert report and report.refolded == 7
+    assert ["1 of 1" in problem for problem in report.problems] == [True, True]
+    assert verify("shop").problems == []
+    at_once = [repr(row) for row in shop.table("features").select("event_id", "memory", "x").rows()]
+    again = shop.afresh(mlflow_store)
+    again.change("\ndataset = Dataset(", _RAISES)
+    declare(again, "[picky, several, spread]")
+    for line in [*WEEK.strip().splitlines(), last]:
+        again.arrive(line)
+        again.tick()
+    assert [repr(row) for row in again.table("features").select("event_id", "memory", "x").rows()] == at_once
 
 
 def test_neither_listing_nor_status_builds_rivers_transformers(shop: Shop) -> None:

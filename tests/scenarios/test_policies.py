@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from millrace.ingest import ingest
 from millrace.mend import mend
 from millrace.proof import verify
 from millrace.tables import Table
+from millrace.validate import validate
 from millrace.validation import questions
 from millrace.validation.judge import judge
 from millrace.validation.questions import Questions, Stretch
@@ -236,6 +238,34 @@ def test_what_was_said_of_an_event_is_scored_once_by_its_final_answer(lived: Cal
     assert questions.labelled(dataset, at, Stretch(first, last, first)) == len(losses) == 9
     shown = {event: [one.loss for one in explain("shop", event).predictions] for event in ("z", "h", "d")}
     assert (shown["z"], None in shown["h"], None in shown["d"]) == ([None, None], False, False)
+
+
+@pytest.mark.parametrize("learn", ["arrival", "provisional"])
+def test_an_answer_of_an_open_window_is_learned_and_not_yet_scored(
+    lives: Callable[[str], Shop], monkeypatch: pytest.MonkeyPatch, learn: str
+) -> None:
+    """Those who convert answer at once, those who do not never: before the window closes all answers are of one class."""
+    with undone(lives(learn), monkeypatch) as shop:
+        shop.arrive("label  z  2026-01-08T11:00:00Z  true")
+        lived_through()
+        dataset = catalog.load("shop")
+        at, (first, last) = questions.position(dataset), questions.span(dataset, questions.position(dataset))
+        for delay in ("arrival", "labels", "none", "2h"):
+            assert asked_and_learned(shop, delay).endswith("z=True")
+            judged = judge(dataset, questions_of_all(delay), asof.learner_at(dataset, "prior", 0).data, None)
+            assert np.isnan(judged.losses).tolist() == [False] * 9 + [True]
+        assert questions.labelled(dataset, at, Stretch(first, last, first)) == 9
+        with pytest.raises(MillraceError, match="with a default an event counts once its window has closed"):
+            validate("shop", first=last - timedelta(hours=1), keep=False)
+        shop.arrive("event  later  2026-01-09T12:00:00Z")
+        lived_through()
+        assert np.count_nonzero(questions_of_all("arrival").counts) == 10
+
+
+def test_without_a_default_each_answer_is_scored_as_river_does(shop: Shop) -> None:
+    shop.arrive("event  a  10:00\nevent  b  10:05\nlabel  b  11:00  true")
+    lived_through()
+    assert questions_of_all("arrival").counts.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("learn", ["arrival", "window", "provisional"])

@@ -79,6 +79,19 @@ def test_a_changed_one_counts_from_then_on_and_what_the_old_one_gave_is_no_diffe
     assert "6 weights by another weight=" in str(verify("shop", "prior")), "the last is not by today's"
 
 
+def test_a_changed_function_in_it_is_another_weight(shop: Shop) -> None:
+    function = "PART = 100\n\n\ndef part(x):\n    return x / PART if x else 0.0"
+    shop.change("\ndataset = Dataset(", f"\n{function}\n\n\ndataset = Dataset(")
+    weigh(shop, 'pl.col("amount").map_elements(part, pl.Float64)')
+    shop.arrive(ROWS)
+    shop.tick()
+    assert verify("shop", "prior").problems == []
+    shop.change("PART = 100", "PART = 50")
+    proven = verify("shop", "prior")
+    assert proven.problems == []
+    assert "5 weights by another weight= than that of" in str(proven)
+
+
 def test_a_logged_one_that_was_changed_by_hand_is_found(shop: Shop) -> None:
     weigh(shop, 'pl.col("amount") / 100')
     shop.arrive(ROWS)

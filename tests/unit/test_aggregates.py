@@ -113,3 +113,51 @@ def test_events_in_order_are_told_what_river_tells_them(name: str, rows: list[tu
     if name in ("Mean", "Sum"):
         own = aggregates.of((mean if name == "Mean" else total)("v").last(_PERIOD), itself=True)
         assert own.go_on(own.fresh(), _run(ordered)) == pytest.approx(expected, abs=1e-9)
+
+
+class Touchy:
+    """A sum that raises when it is told 3, when 4 is past, and when it is asked at 5; it is half changed by then."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def update(self, x: float) -> None:
+        self.total += x
+        if x == 3:
+            raise ValueError("three")
+
+    def revert(self, x: float) -> None:
+        self.total -= 2 * x if x == 4 else x
+        if x == 4:
+            raise ValueError("four")
+
+    def get(self) -> float:
+        if self.total == 5:
+            raise ValueError("five")
+        return self.total
+
+
+@pytest.mark.parametrize(
+    ("itself", "expected"),
+    [(False, [0.0, "three", 1.0, "five", 6.0, "four", 2.0]), (True, [1.0, "three", "five", 6.0, 7.0, "four", 4.5])],
+)
+def test_a_statistic_that_raises_says_so_of_that_event_and_goes_on_with_what_its_window_holds(
+    itself: bool, expected: list[Any]
+) -> None:
+    rows: list[tuple[int, float | None]] = [(0, 1.0), (1, 3.0), (2, 4.0), (3, 1.0), (9, 1.0), (12, 1.0), (13, 2.5)]
+    statistic, said = aggregates.of(Aggregate("touchy", "v", how=Touchy()).last(_PERIOD), itself), []
+    kept = statistic.fresh()
+    for event in _run(rows):
+        said += statistic.go_on(kept, [event])
+    assert [str(one) if isinstance(one, ValueError) else one for one in said] == expected
+    at_once = statistic.go_on(statistic.fresh(), _run(rows))
+    assert list(map(str, at_once)) == list(map(str, said))
+
+
+def test_rounding_from_which_rivers_statistic_cannot_draw_a_root_is_gone_with_the_next_event() -> None:
+    from river import stats
+
+    statistic = aggregates.of(Aggregate("SEM", "v", how=stats.SEM()).last(timedelta(microseconds=3)), itself=False)
+    run = _run([(0, 0.1), (1, 31.7), (2, 0.1), (3, 0.1), (4, 0.1), (4, 0.1)])
+    *_, wrong, right = statistic.go_on(statistic.fresh(), run)
+    assert (str(wrong), right) == ("math domain error", 0.0)

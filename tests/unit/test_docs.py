@@ -146,3 +146,10 @@ def test_every_link_and_picture_is_there_and_small(path: Path) -> None:
             target = path.parent / link.partition("#")[0]
             assert target.exists(), link
             assert target.suffix != ".png" or target.stat().st_size < 200_000, link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_document_says_a_thing_twice(document: Path) -> None:
+    prose = re.sub(r"^```\w*\n.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    sentences = re.split(r"(?<=\.) ", " ".join(prose.split()))
+    assert [one for one in sentences if len(one) > 60 and sentences.count(one) > 1] == []
