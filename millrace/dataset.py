@@ -61,6 +61,15 @@ class Race:
     window: int | None = 10_000
 
     def __post_init__(self) -> None:
+        for name in ("minimum", "cooldown", "window"):
+            value = getattr(self, name)
+            if (not isinstance(value, int) or isinstance(value, bool)) and not (name == "window" and value is None):
+                never = " (or none: the evidence never begins anew)" if name == "window" else ""
+                raise DatasetError(f"race: {name}={value} must be a whole number of labels, such as {name}=200{never}")
+        if not isinstance(self.level, int | float):
+            raise DatasetError(
+                f"race: level={self.level} must be a number above 0 and at most 1; 0.05 is 5%, 1 asks for no evidence"
+            )
         if self.minimum < 1 or self.cooldown < 0:
             raise DatasetError(f"race: minimum={self.minimum} must be 1 or more, cooldown={self.cooldown} 0 or more")
         if not 0 < self.level <= 1:

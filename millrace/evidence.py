@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from millrace import bits, checkpoints, features, models, promotions, race, tables, task
+from millrace import bits, checkpoints, features, models, promotions, race, rule, tables, task
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError
 from millrace.infer import load
@@ -217,7 +217,9 @@ def artifacts(proof: Proof, dataset: Dataset, model: str | None, tell: Progress)
 
 def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
     """Run the race again over the stored predictions, by the rules on record, orders given; compare who was promoted, and why."""
-    head = Table(dataset.name, "standings").cursor("matured")
+    standings = Table(dataset.name, "standings")
+    head = standings.cursor("matured")
+    raced = rule.raced(dataset, standings, head)
     recorded = promotions.history(dataset.name)
     proof.recorded = len([one for one in recorded if one.outcome is None or one.outcome <= head])
     given = len([one for one in recorded if one.given])
@@ -227,8 +229,9 @@ def crowned(proof: Proof, dataset: Dataset, tell: Progress) -> None:
     for upto, found in race.again(dataset, head):
         there = [one for one in recorded if one.outcome is not None and not one.given and after < one.outcome <= upto]
         for row, again in itertools.zip_longest(there, found):
-            if row and row.model not in dataset.racing:
-                proof.notes.append(f"not proven from number {row.number} on: {row.model} is no longer in {dataset.path}")
+            if row and row.model not in raced:
+                why = f"{row.model} is no longer in {dataset.path}, and when it was is not on record"
+                proof.notes.append(f"not proven from number {row.number} on: {why}")
                 return
             proof.problem = _otherwise(dataset, row, again)
             if proof.problem:

@@ -1,7 +1,8 @@
 """How bad was one prediction?
 
 The loss decides the race, so it is bounded: one number an example, from 0 to :attr:`Loss.worst`. The worst is also what an
-empty prediction costs, and one that does not name the class that it turned out to be, whatever the loss and the model. (River's
+empty prediction costs, and one in which the class that it turned out to be is absent or has probability 0, whatever the loss and
+the model: so it is the same whether a model leaves out what it holds to be impossible, or names it with 0. (River's
 log loss reaches 34.5; with it a single surprise outweighs a thousand labels. Its cross-entropy is 0 for a class that a model
 does not know.)
 """
@@ -128,7 +129,7 @@ class Loss:
         return min(max(self.quantile * error, (self.quantile - 1) * error), self.worst)
 
     def _of_probabilities(self, probabilities: Mapping[Any, float], label: Any) -> float:
-        if label not in probabilities:
+        if not probabilities.get(label, 0.0) > 0:
             return self.worst
         if self.name == "log":
             return -math.log(min(max(probabilities[label], SMALLEST), 1.0))

@@ -191,7 +191,10 @@ def would(name: str) -> WouldReport:
     standings = Table(name, "standings")
     cursor = standings.cursor("matured")
     race, _ = _restored(dataset, standings, cursor)
-    return WouldReport(name, race.reign.champion, cursor, race.pinned, race.reign.verdicts(dataset))
+    report = WouldReport(name, race.reign.champion, cursor, race.pinned, race.reign.verdicts(dataset))
+    replaced = race.replace(dataset)  # as the next outcome will; this race is thrown away
+    report.heir = replaced.model if replaced else None
+    return report
 
 
 def rebuild(name: str) -> RaceReport:

@@ -227,22 +227,29 @@ class Reign:
 
 @dataclass
 class WouldReport:
-    """How the shadows stand against the champion after the outcomes that were scored, and who would be promoted now."""
+    """How the shadows stand against the champion after the outcomes that were scored, and who would be promoted now.
+
+    ``heir`` is who takes over with the next outcome from a champion that is no longer in the dataset's file; else None.
+    """
 
     dataset: str
     champion: str
     outcome: int
     pinned: bool = False
     shadows: list[Verdict] = field(default_factory=list)
+    heir: str | None = None
 
     @property
     def promoted(self) -> str | None:
         """Who would be promoted; None for nobody."""
+        if self.heir:
+            return self.heir
         ready = [] if self.pinned else [one for one in self.shadows if not one.lacks]
         return max(ready, key=lambda one: (one.lower, one.model)).model if ready else None
 
     def __str__(self) -> str:
         would = f"{self.promoted} would take over" if self.promoted else "nobody would take over"
+        would += f" with the next outcome: {self.champion!r} is no longer in the dataset's file" if self.heir else ""
         said = f"{self.dataset}: champion {self.champion} after {self.outcome:,} outcomes; {would}"
         return "\n".join([said + (", while it is pinned" if self.pinned else ""), *(f"  {one}" for one in self.shadows)])
 

@@ -1,21 +1,22 @@
 """By which rule is the race run, and by which was it?
 
-Minimum, cool-down, level and window, loss and metrics stand in a dataset's file, which a person edits. So with each commit of
-the race the rule by which its outcomes were scored is put on record (column ``rule`` of ``standings``), as orders are; the race
-takes both as given when it is run again.
+Minimum, cool-down, level and window, loss, metrics and the models stand in a dataset's file, which a person edits. So with each
+commit of the race the rule by which its outcomes were scored is put on record (column ``rule`` of ``standings``), as orders are;
+the race takes both as given when it is run again.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import Any, Never
 
 import orjson
 import polars as pl
 
 from millrace import metrics, models, state
-from millrace.dataset import Dataset, Race
+from millrace.dataset import PRIOR, Dataset, Race
+from millrace.errors import MillraceError
 from millrace.loss import Loss
 from millrace.tables import Table
 
@@ -29,17 +30,27 @@ def write(dataset: Dataset) -> str:
         When there is no such metric, or it does not fit the task.
     """
     loss = {**vars(dataset.race_loss), "costs": [[*decided, cost] for decided, cost in (dataset.race_loss.costs or {}).items()]}
-    return orjson.dumps({**vars(dataset.race), "loss": loss, "metrics": state.digest(metrics.build(dataset))}).decode()
+    counted = {"loss": loss, "metrics": state.digest(metrics.build(dataset))}
+    return orjson.dumps({**vars(dataset.race), **counted, "models": sorted(dataset.models)}).decode()
 
 
 def put(dataset: Dataset, rule: str) -> Dataset:
-    """Return a dataset with another rule of promotion and loss, as they are on record."""
+    """Return a dataset with another rule of promotion and loss, and the models of then, as they are on record.
+
+    A model that has left the file since can be promoted in it, and not be built.
+    """
     said = orjson.loads(rule)
     costs = {(decision, label): cost for decision, label, cost in said["loss"].pop("costs")}
     found = copy.copy(dataset)
     object.__setattr__(found, "race", Race(**{one.name: said[one.name] for one in dataclasses.fields(Race)}))
     object.__setattr__(found, "loss", Loss(**said["loss"], costs=costs or None))
+    if "models" in said:  # what was scored before models were put on record is taken to be of those of today
+        object.__setattr__(found, "models", {model: dataset.models.get(model, _left) for model in said["models"]})
     return found
+
+
+def _left() -> Never:
+    raise MillraceError("this model is no longer in the dataset's file")
 
 
 def counted_otherwise(before: str, rule: str) -> list[str]:
@@ -64,6 +75,12 @@ def otherwise(rule: str, before: str | None, environment: str | None) -> str | N
         return f"its state was made in another environment ({other})"
     changed = counted_otherwise(before, rule)
     return f"the dataset's file has changed its {', '.join(changed)}" if changed else None
+
+
+def raced(dataset: Dataset, standings: Table, upto: int) -> set[str]:
+    """Return the models of the file, and those that were in it by a rule on record up to an outcome."""
+    rules = [orjson.loads(text) for _, text in on_record(standings, upto, write(dataset))]
+    return {PRIOR, *dataset.models, *(model for one in rules for model in one.get("models", ()))}
 
 
 def on_record(standings: Table, upto: int, otherwise: str) -> list[tuple[int, str]]:

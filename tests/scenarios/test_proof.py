@@ -275,13 +275,24 @@ def test_a_promotion_too_many_and_one_that_is_gone_are_named(lived: Path) -> Non
     assert "is not on record" in problem(verify("shop"))
 
 
-def test_promotions_of_a_model_that_is_no_longer_there_are_said_to_be_unproven(lived: Path) -> None:
+def test_promotions_of_a_model_that_is_no_longer_there_and_those_after_them_are_proven(lived: Path) -> None:
     path = lived / "datasets" / "shop.py"
     path.write_text(path.read_text().replace('"logistic": logistic, ', ""))
     report = verify("shop")
     assert report.problems == []
-    assert "promotions: 0 of 2 compared and the same; not proven from number 1 on: logistic is no longer in" in str(report)
+    assert "promotions: 2 of 2 compared and the same" in str(report)
     assert "predictions: 45 of 45 compared and the same\n" in str(report)
+    tamper("promotions", pl.col("number") == 2, reason=pl.lit("it is nicer"))
+    assert "promotion 2 (prior at seq" in problem(verify("shop"))
+
+
+def test_where_it_is_not_on_record_which_models_raced_it_is_said_what_is_unproven(lived: Path) -> None:
+    path = lived / "datasets" / "shop.py"
+    path.write_text(path.read_text().replace('"logistic": logistic, ', ""))
+    tamper("standings", pl.lit(True), rule=pl.col("rule").str.replace(r',"models":\[.*?\]', ""))
+    report = verify("shop")
+    assert report.problems == []
+    assert "promotions: 0 of 2 compared and the same; not proven from number 1 on: logistic is no longer in" in str(report)
 
 
 def test_the_first_checkpoint_that_differs_is_named(lived: Path) -> None:

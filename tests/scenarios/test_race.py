@@ -128,6 +128,9 @@ def test_a_champion_that_is_no_better_than_prior_is_an_alarm_with_since_when(liv
 
 def test_a_champion_that_leaves_the_file_gives_way_to_the_best_of_the_others(lived: Shop) -> None:
     lived.change('models={"logistic": logistic}', 'models={"other": other}')
+    told = would("shop")
+    assert (told.champion, told.promoted) == ("logistic", "prior") and len(promoted(lived)) == 1
+    assert "prior would take over with the next outcome: 'logistic' is no longer in the dataset's file" in str(told)
     lived.arrive(orders(240, 10))
     lived.tick()
     number, _, outcome, model, before, reason, *_ = promoted(lived)[-1]

@@ -60,6 +60,13 @@ def test_nothing_said_and_a_class_that_is_not_named_cost_the_most(loss: Loss) ->
         assert loss.of({}, "new") == loss.of(None, "new") == loss.of({"old": 1.0, "older": 0.0}, "new") == loss.worst
 
 
+@pytest.mark.parametrize("loss", EVERY, ids=lambda loss: f"{loss.name} {loss.worst:g}")
+def test_a_class_with_probability_0_costs_what_one_that_is_left_out_does(loss: Loss) -> None:
+    if "regression" not in LOSSES[loss.name]:
+        assert loss.of({"a": 0.5, "b": 0.5, "new": 0.0}, "new") == loss.of({"a": 0.5, "b": 0.5}, "new") == loss.worst
+        assert loss.of({True: 1.0, False: 0.0}, False) == loss.of({True: 1.0}, False) == loss.worst
+
+
 @given(st.sampled_from([LOG, BRIER, ZERO_ONE, DESK]), st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 4))
 def test_a_loss_of_probabilities_is_bounded(loss: Loss, weights: list[float], label: int) -> None:
     total = sum(weights) or 1.0
