@@ -3,6 +3,9 @@
 Few functions: those by which containers, times, arrays, generators and compiled objects are made again. Each is reviewed together
 with the arguments that it takes: of exact types, so that no code but the function's own runs; and such that no memory is read or
 written that is not the object's. Estimators are none of them: instances are made without ``__init__`` (`millrace.foreign`).
+
+The checks themselves ask nothing of a value before they know its exact type: no ``==``, ``len``, ``in``, ``isinstance`` (it asks
+for ``__class__``), truth or text, since each is a method of the value's class, and does with its attributes what it does.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import collections
 import datetime
 import random
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +56,27 @@ def refused(called: str, arguments: Any) -> Refused:
     )
 
 
+def said(value: Any) -> str:
+    """Name a value of the pickle in a message: a class or function by its own name, all else by its type's.
+
+    Nothing else of it is told. Its text would be made by a method of its class, which calls what the pickle has put there.
+
+    Examples
+    --------
+    >>> said([print]), said(dict), said(said)
+    ('builtins:list', 'builtins:dict', 'millrace.calls:said')
+    """
+    kind = value if issubclass(type(value), (type, types.FunctionType)) else type(value)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def reason(error: Exception) -> str:
+    """Say what Python or a library said, where it is text: what else an exception holds may be a value of the pickle."""
+    written = next(base for base in type(error).__mro__ if "__str__" in vars(base)).__module__ == "builtins"
+    plain = written and all(type(part) in arrays.PLAIN for part in error.args)
+    return f"{type(error).__name__}: {error}" if plain else type(error).__name__
+
+
 def _typed(*kinds: type) -> Callable[[arrays.Ready, Any], bool]:
     return lambda _, given: len(given) == len(kinds) and all(type(one) is kind for one, kind in zip(given, kinds, strict=True))
 
@@ -61,7 +86,7 @@ def _numbers(ready: arrays.Ready, given: Any) -> bool:
 
 
 def _class(*kinds: Pair) -> Callable[[arrays.Ready, Any], bool]:
-    return lambda _, given: len(given) == 1 and isinstance(given[0], type) and arrays.name_of(given[0]) in kinds
+    return lambda _, given: len(given) == 1 and arrays.name_of_class(given[0]) in kinds
 
 
 def _bits(_: arrays.Ready, given: Any) -> bool:
@@ -79,8 +104,7 @@ def _cython(name: Pair, state: type) -> Callable[[arrays.Ready, Any], bool]:
     def check(_: arrays.Ready, given: Any) -> bool:
         return (
             len(given) == 3
-            and isinstance(given[0], type)
-            and arrays.name_of(given[0]) == name
+            and arrays.name_of_class(given[0]) == name
             and type(given[1]) is int
             and type(given[2]) is state
             and not given[2]
@@ -93,6 +117,7 @@ def _random(_: arrays.Ready, value: Any, state: Any) -> bool:
     return (
         type(state) is tuple
         and len(state) == 3
+        and type(state[0]) is int
         and state[0] == 3
         and arrays.are(state[1], int)
         and type(state[2]) in (float, type(None))
@@ -105,6 +130,19 @@ def _partial(_: arrays.Ready, value: Any, state: Any) -> bool:
 
 def _dict(_: arrays.Ready, value: Any, state: Any) -> bool:
     return type(state) is dict
+
+
+def _deque(_: arrays.Ready, given: Any) -> bool:
+    """Allow an empty one, with a length or none."""
+    return given == () or (type(given[0]) is tuple and not given[0] and (len(given) == 1 or arrays.are(given[1:], int)))
+
+
+def _vector(_: arrays.Ready, given: Any) -> bool:
+    """Allow numbers: it asks each value for its ``__float__``."""
+    kinds = [dict, type(None), type(None), bool]
+    return [type(one) for one in given] == kinds and all(
+        type(value) in arrays.NUMBERS or arrays.hashes(value) for value in given[0].values()
+    )
 
 
 def _arrays(ready: arrays.Ready, value: Any, state: Any) -> bool:
@@ -149,9 +187,7 @@ _CALLS: dict[Pair, Callable[[arrays.Ready, Any], Any]] = {
     ("collections", "Counter"): _typed(dict),
     ("collections", "OrderedDict"): _typed(),
     ("collections", "defaultdict"): lambda _, given: len(given) == 1,  # it keeps the function, and calls nothing
-    ("collections", "deque"): lambda _, given: (
-        given in ((), ((),)) or (len(given) == 2 and given[0] == () and type(given[1]) is int)
-    ),
+    ("collections", "deque"): _deque,
     ("datetime", "date"): _typed(bytes),
     ("datetime", "datetime"): lambda _, given: arrays.are(given, bytes, datetime.timezone),
     ("datetime", "time"): lambda _, given: arrays.are(given, bytes, datetime.timezone),
@@ -171,7 +207,7 @@ _CALLS: dict[Pair, Callable[[arrays.Ready, Any], Any]] = {
     ("numpy.random._pickle", "__generator_ctor"): _bits,
     ("numpy.random._pickle", "__randomstate_ctor"): _bits,
     (_SEEDS[0], "__pyx_unpickle_SeedSequence"): _cython(_SEEDS, type(None)),
-    ("river._river_rust.vectordict", "VectorDict"): _typed(dict, type(None), type(None), bool),
+    ("river._river_rust.vectordict", "VectorDict"): _vector,
     ("sklearn.metrics._dist_metrics", "newObj"): _class(_METRIC),
     ("sklearn.neighbors._kd_tree", "newObj"): _class(("sklearn.neighbors._kd_tree", "KDTree")),
     ("sklearn.tree._tree", "Tree"): _tree,
@@ -196,11 +232,9 @@ _STATES: dict[Pair, Callable[[arrays.Ready, Any, Any], Any]] = {
     ("millrace.window", "Column"): _packed("values"),
     ("millrace.window", "Window"): _packed("past", "times"),
     ("numpy", "dtype"): arrays.dtype_state,
-    ("numpy", "ndarray"): lambda ready, value, state: (
-        value.base is None and len(state) == 5 and arrays.array_state(ready, value, state)
-    ),
-    ("numpy.ma", "MaskedArray"): lambda ready, value, state: len(state) == 7 and arrays.array_state(ready, value, state),
-    ("numpy.ma.core", "MaskedArray"): lambda ready, value, state: len(state) == 7 and arrays.array_state(ready, value, state),
+    ("numpy", "ndarray"): arrays.array_state(5),
+    ("numpy.ma", "MaskedArray"): arrays.array_state(7),
+    ("numpy.ma.core", "MaskedArray"): arrays.array_state(7),
     ("numpy.random.bit_generator", "BitGenerator"): arrays.bits_state,
     ("numpy.random.mtrand", "RandomState"): arrays.bits_state,
     _SEEDS: arrays.seeds,

@@ -5,7 +5,8 @@ By an unpickler in Python, some thirty times slower than `millrace.pickles.loads
 * it calls only what `millrace.calls` allows, with the arguments allowed there;
 * it makes instances of the classes that a state may name without running their ``__init__``, and sets attributes on instances
   alone, each once, past no property, and none that Python itself or NumPy asks for (``__class__``, ``__array_interface__``);
-* it fills lists, deques, dicts and sets, and hashes only what hashes without code of its own.
+* it fills lists, deques, dicts and sets, and hashes only what hashes without code of its own;
+* a refusal names what it refuses by its type: the text of a value is made by a method, which would call what the value holds.
 
 So to load runs no function of the writer's choice. What a model does when it is asked, its classes do with the writer's values.
 """
@@ -23,6 +24,12 @@ from millrace import calls, collector, foreign_arrays, pickles
 from millrace.errors import MillraceError
 
 _HASHED = (str, int, float, bool, complex, bytes, type(None))
+_COMPARED = (
+    *("__getattr__", "__getattribute__", "__len__", "__getitem__", "__iter__", "__bool__"),
+    *("__array__", "__array_interface__", "__array_struct__", "__array_priority__", "__array_ufunc__"),
+    *("__int__", "__float__", "__complex__", "__index__"),
+)
+"""What NumPy asks of a key with the hash of one of its own numbers."""
 _OTHERS = (
     *(pickle.INST, pickle.OBJ, pickle.DICT, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
     *(pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
@@ -58,10 +65,13 @@ def loads(data: bytes, trust: Collection[str] = ()) -> Any:
     try:
         with collector.paused():
             return reader.load()
-    except (MillraceError, MemoryError):
+    except MillraceError as error:
+        refusal = error.with_traceback(None)
+    except MemoryError:
         raise
-    except Exception as error:
-        raise MillraceError(f"the pickle cannot be loaded here: {type(error).__name__}: {error}") from error
+    except Exception as error:  # noqa: BLE001 - what is raised of a pickle, Python and the libraries decide
+        refusal = MillraceError(f"the pickle cannot be loaded here: {calls.reason(error)}")
+    raise refusal  # by itself: who shows a cause or a traceback may ask the values of the pickle that they hold for their text
 
 
 class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
@@ -87,8 +97,8 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
         function: Any = self.stack[-1]
         pair = self._named[id(function)][1] if id(function) in self._named else None
         if pair is None:
-            raise calls.refused(_said(function), arguments)
-        if not calls.allows(pair, arguments, self._ready) and not self.trusted(*pair):
+            raise calls.refused(calls.said(function), arguments)
+        if type(arguments) is not tuple or not (calls.allows(pair, arguments, self._ready) or self.trusted(*pair)):
             raise calls.refused(":".join(pair), arguments)
         if pair == ("builtins", "getattr"):  # a method, which is not new
             self.stack[-1] = function(*arguments)
@@ -96,13 +106,13 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
             self._made(function(*arguments))
 
     def _new(self) -> None:
-        arguments, kind = self.stack.pop(), self.stack[-1]
-        named, pair = self._named.get(id(kind), (None, None))
-        if pair is None or named is not kind or not isinstance(kind, type) or type(arguments) is not tuple:
-            raise calls.refused(_said(kind), arguments)
+        arguments: Any = self.stack.pop()
+        kind: Any = self.stack[-1]
+        if id(kind) not in self._named or not issubclass(type(kind), type) or type(arguments) is not tuple:
+            raise calls.refused(calls.said(kind), arguments)
         owner = _owner(kind, "__new__")
         if not calls.creates(owner, arguments) and not self._theirs(owner):
-            raise calls.refused(f"{_said(owner)}.__new__", arguments)
+            raise calls.refused(f"{calls.said(owner)}.__new__", arguments)
         self._made(kind.__new__(kind, *arguments))
 
     def _made(self, value: Any) -> None:
@@ -111,23 +121,25 @@ class _Reader(pickles.Names, _Unpickler):  # type: ignore[misc]
 
     def _build(self) -> None:
         state, value = self.stack.pop(), self.stack[-1]
-        if self._fresh.pop(id(value), None) is not value or isinstance(value, type):
-            raise pickles.Refused(f"the pickle sets attributes of {_said(value)}, which it has not just made; it is not loaded")
+        if self._fresh.pop(id(value), None) is not value or issubclass(type(value), type):
+            raise pickles.Refused(
+                f"the pickle sets attributes of {calls.said(value)}, which it has not just made; it is not loaded"
+            )
         kind = type(value)
         owner = _owner(kind, "__setstate__")
         plain, slotted = state if type(state) is tuple and len(state) == 2 else (state, None)
         _check_names(kind, plain)
         if owner is not None:
             if not calls.restores(owner, value, state, self._ready) and not self._theirs(owner):
-                raise calls.refused(f"{_said(owner)}.__setstate__", (state,))
+                raise calls.refused(f"{calls.said(owner)}.__setstate__", (state,))
             value.__setstate__(state)
             self._ready.add(value)
             return
         _check_names(kind, slotted, plain=False)
         if any(type(part) not in (dict, type(None)) for part in (plain, slotted)) or _owner(kind, "__setattr__") is not object:
-            raise pickles.Refused(f"the pickle sets the attributes of {_said(kind)} in a way of its own; it is not loaded")
+            raise pickles.Refused(f"the pickle sets the attributes of {calls.said(kind)} in a way of its own; it is not loaded")
         if plain:
-            vars(value).update(plain)
+            object.__getattribute__(value, "__dict__").update(plain)
         for name, attribute in (slotted or {}).items():
             object.__setattr__(value, name, attribute)
 
@@ -206,8 +218,14 @@ def _owner(kind: type, name: str) -> Any:
 def _check_names(kind: type, attributes: Any, plain: bool = True) -> None:
     for name in attributes if type(attributes) is dict else ():
         if type(name) is not str or name.startswith("__"):
+            what = repr(name) if type(name) is str else f"of a name that is {calls.said(name)}"
             raise pickles.Refused(
-                f"the pickle sets the attribute {name!r} of {_said(kind)}, which no state has; it is not loaded"
+                f"the pickle sets the attribute {what} of {calls.said(kind)}, which no state has; it is not loaded"
+            )
+        if name == "_sklearn_version" and type(attributes[name]) is not str:  # scikit-learn writes it into a warning
+            version = calls.said(attributes[name])
+            raise pickles.Refused(
+                f"the pickle gives {calls.said(kind)} a version that is {version}, and no text; it is not loaded"
             )
         owner = None if plain else _owner(kind, name)
         if (
@@ -215,7 +233,7 @@ def _check_names(kind: type, attributes: Any, plain: bool = True) -> None:
             and hasattr(type(vars(owner)[name]), "__set__")
             and not isinstance(vars(owner)[name], types.MemberDescriptorType)
         ):
-            raise pickles.Refused(f"the pickle sets {_said(kind)}.{name}, which is no plain attribute; it is not loaded")
+            raise pickles.Refused(f"the pickle sets {calls.said(kind)}.{name}, which is no plain attribute; it is not loaded")
 
 
 def _check_hash(key: Any) -> None:
@@ -224,18 +242,13 @@ def _check_hash(key: Any) -> None:
     if kind in (tuple, frozenset):
         for part in key:
             _check_hash(part)
-    elif (
-        kind not in _HASHED
-        and not foreign_arrays.hashes(key)
-        and {_owner(kind, "__hash__"), _owner(kind, "__eq__")} - {object, type}
-    ):
-        raise pickles.Refused(f"the pickle has {_said(kind)} for a key, which hashes by code of its own; it is not loaded")
+    elif kind not in _HASHED and not foreign_arrays.hashes(key):
+        own = {_owner(kind, name) for name in ("__hash__", "__eq__", *_COMPARED)} - {object, type, None}
+        if own:
+            raise pickles.Refused(
+                f"the pickle has {calls.said(kind)} for a key, which hashes or is compared by code of its own; it is not loaded"
+            )
 
 
 def _filled(value: Any) -> pickles.Refused:
-    return pickles.Refused(f"the pickle fills {_said(type(value))}, which is no list, deque, dict or set; it is not loaded")
-
-
-def _said(value: Any) -> str:
-    kind = value if isinstance(value, (type, types.FunctionType)) else type(value)
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return pickles.Refused(f"the pickle fills {calls.said(type(value))}, which is no list, deque, dict or set; it is not loaded")

@@ -59,6 +59,11 @@ def name_of(kind: type) -> Pair:
     return kind.__module__, kind.__qualname__
 
 
+def name_of_class(value: Any) -> Pair | None:
+    """Return the pair by which a value is found that is a class; None of any other."""
+    return name_of(value) if issubclass(type(value), type) else None
+
+
 def dtype(ready: Ready, given: Any) -> bool:
     """Allow the description of a type."""
     copied = len(given) == 3 and given[1] is False and given[2] is True
@@ -82,20 +87,14 @@ def empty(*kinds: Pair) -> Callable[[Ready, Any], bool]:
 
     def check(_: Ready, given: Any) -> bool:
         classes, rest = given[: len(kinds)], given[len(kinds) :]
-        named = all(isinstance(one, type) and name_of(one) == kind for one, kind in zip(classes, kinds, strict=True))
-        return (
-            named
-            and len(rest) == 2
-            and rest[0] == (0,)
-            and are(rest[0], int)
-            and are(rest[1:], bytes, str)
-            and rest[1] in (b"b", "b")
-        )
+        named = [name_of_class(one) for one in classes] == list(kinds)
+        typed = named and len(rest) == 2 and type(rest[0]) is tuple and are(rest[0], int) and are(rest[1:], bytes, str)
+        return typed and rest[0] == (0,) and rest[1] in (b"b", "b")
 
     return check
 
 
-def dtype_state(_: Ready, value: Any, state: Any) -> bool:
+def dtype_state(ready: Ready, value: Any, state: Any) -> bool:
     """Allow the state that NumPy itself gives to a type of this description."""
     import numpy as np
 
@@ -107,11 +106,11 @@ def dtype_state(_: Ready, value: Any, state: Any) -> bool:
         whole = [value, *([value.newbyteorder(state[1])] if state[1] in ("<", ">", "|", "=") else [])]
     else:
         names, fields = state[3:5]
-        if not are(names, str) or type(fields) is not dict or list(fields) != list(names):
+        if not are(names, str) or type(fields) is not dict or not are(list(fields), str) or list(fields) != list(names):
             return False
         if not all(type(field) is tuple and len(field) == 2 and are(field[1:], int) for field in fields.values()):
             return False
-        if any(not isinstance(kind, np.dtype) or kind.hasobject or kind.names for kind, _ in fields.values()):
+        if any(not ready.dtype(kind) or kind.hasobject or kind.names for kind, _ in fields.values()):  # one may yet grow
             return False
         parts = {"names": list(names), "formats": [kind for kind, _ in fields.values()]}
         layout: Any = {**parts, "offsets": [place for _, place in fields.values()], "itemsize": state[5]}
@@ -121,9 +120,13 @@ def dtype_state(_: Ready, value: Any, state: Any) -> bool:
     return any(one.__reduce__()[2] == state for one in whole)
 
 
-def array_state(ready: Ready, value: Any, state: Any) -> bool:
-    """Allow its shape and content, where it is empty as yet."""
-    if type(state) is not tuple or len(state) not in (5, 7) or value.shape != (0,):
+def array_state(length: int) -> Callable[[Ready, Any, Any], bool]:
+    """Allow an array's shape and content, where it is empty as yet."""
+    return lambda ready, value, state: type(state) is tuple and len(state) == length and _content(ready, value, state)
+
+
+def _content(ready: Ready, value: Any, state: Any) -> bool:
+    if value.shape != (0,) or (len(state) == 5 and value.base is not None):
         return False
     version, shape, dtype, order, content, *masked = state
     if not are((version, order), int, bool) or not are(shape, int) or not ready.dtype(dtype):
@@ -142,7 +145,7 @@ def bits_state(ready: Ready, _: Any, state: Any) -> bool:
         ):
             return False
         state = state[0]
-    if type(state) is not dict or type(state.get("state")) is not dict:
+    if type(state) is not dict or type(state.get("state")) is not dict or not are([*state, *state["state"]], str):
         return False
     inner, key = state["state"], state["state"].get("key")
     if key is not None and (not ready.numbers(key) or key.dtype != "uint32" or key.shape != (624,)):

@@ -120,7 +120,7 @@ class Names:
 
     def _method(self, value: Any, name: str) -> Any:
         """Bind a method of a class to one of its instances, or find it in the class: it is on the list by its whole name."""
-        kind = value if isinstance(value, type) else type(value)
+        kind = value if issubclass(type(value), type) else type(value)
         owner = next((base for base in kind.__mro__ if name in vars(base)), kind)
         module, qualified = owner.__module__, f"{owner.__qualname__}.{name}"
         its = own(module, owner.__qualname__) is owner and not name.startswith("_")
