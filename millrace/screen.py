@@ -82,7 +82,7 @@ def status(one: Status) -> None:
     if one.delays and one.delays.answers:
         out.print(delays(one.delays))
     out.print(race(one))
-    if any(model.outlook and model.outlook.waiting for model in one.models.values()):
+    if any(_is_open(model) for model in one.models.values()):
         out.print(outlook(one))
         out.print(f"[dim]{_how_estimated(one)}[/]", soft_wrap=True)
     if one.champion:
@@ -133,18 +133,33 @@ def delays(found: Delays) -> Table:
 
 
 def outlook(one: Status) -> Table:
-    """Return the table of what is known before all labels are there, and each cohort's loss: matured, then expected."""
+    """Return the table of what is known before all labels are there, and each cohort's loss: matured, then expected.
+
+    Without a window nothing but the answers so far is known to be final, and they are one column.
+    """
     biased = " (biased)" if one.delays and one.delays.differ else ""
-    columns = ("model", "matured", f"so far{biased}", "estimate", "predictions that wait", "by cohort, then estimated")
+    columns = (
+        "model",
+        *(["matured"] if one.window else []),
+        f"so far{biased}",
+        "estimate",
+        "predictions that wait",
+        "by cohort, then estimated",
+    )
     table = _table(*columns, title=f"{one.loss} loss, while labels wait")
     known = [value for model in one.models.values() for _, value in _over_time(model)]
     for name, model in one.models.items():
         if (told := model.outlook) is not None:
             bars = [(matured, _bar(value, min(known), max(known))) for matured, value in _over_time(model)]
             drawn = "".join(bar for matured, bar in bars if matured), "".join(bar for matured, bar in bars if not matured)
-            losses = (_number(model.loss), _number(told.loss_so_far), _estimate(told))
+            losses = [*([_number(model.loss)] if one.window else []), _number(told.loss_so_far), _estimate(told)]
             table.add_row(name, *losses, f"{told.waiting:,}", f"{drawn[0]} [dim]{drawn[1]}[/]")
     return table
+
+
+def _is_open(model: ModelStatus) -> bool:
+    """Tell whether a prediction waits for its label, or is answered while its window is open."""
+    return model.outlook is not None and (model.outlook.waiting > 0 or model.outlook.labelled_so_far > model.labelled)
 
 
 def _how_estimated(one: Status) -> str:

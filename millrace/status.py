@@ -30,7 +30,7 @@ from millrace import (
     serving,
     tables,
 )
-from millrace.clock import write_moment
+from millrace.clock import write_duration, write_moment
 from millrace.closings import held, unanswered
 from millrace.dataset import Dataset
 from millrace.delays import Delays
@@ -90,8 +90,8 @@ class ModelStatus:
 class Status:
     """Where a dataset stands. ``rows = events + labels + quarantined + duplicates``.
 
-    ``events_waiting`` have no label, and their window is open; ``events_held`` have one, and wait for their window to close
-    (``learn="window"``). ``outcomes`` are final.
+    ``window`` is how long a label may take, such as ``3d``; None: for ever. ``events_waiting`` have no label, and their window is
+    open; ``events_held`` have one, and wait for their window to close (``learn="window"``). ``outcomes`` are final.
     ``memory`` counts, where there is one, its ``keys``, the ``bytes`` of its file, the events that came ``late``, and those with
     ``null_keys``. ``delays`` tells how long answers take.
     ``features_since`` names each feature that was added later: ``arrival``, ``event_id`` and ``event_time`` of the first event
@@ -101,6 +101,7 @@ class Status:
     """
 
     dataset: str
+    window: str | None = None
     files: int = 0
     rows: int = 0
     events: int = 0
@@ -156,7 +157,7 @@ def status(name: str) -> Status:
         When its file is broken.
     """
     dataset = catalog.load(name)
-    found = Status(name, loss=dataset.race_loss.name)
+    found = Status(name, window=write_duration(time) if (time := dataset.labels.window) else None, loss=dataset.race_loss.name)
     if not tables.created(name):
         found.problems.append(f"nothing has arrived yet; put files into the landing folder, or try: millrace feed {name}")
         found.models = {model: ModelStatus() for model in dataset.racing}

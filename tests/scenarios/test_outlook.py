@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import orjson
 import polars as pl
@@ -50,6 +51,36 @@ def test_without_a_window_an_answer_is_final_and_the_others_wait(shop: Shop) -> 
     shop.tick()
     found = of_logistic(shop, labelled=3, loss=0.5)
     assert (found.waiting, found.labelled_so_far, found.loss_so_far) == (3, 3, 0.5)
+
+
+def columns(shop: Shop) -> list[str]:
+    """Name the columns that status shows of what is known while labels wait."""
+    return [str(column.header) for column in screen.outlook(shop.status()).columns]
+
+
+def test_without_a_window_the_answers_so_far_are_shown_once_with_their_mark(shop: Shop) -> None:
+    shop.arrive(DAYS)
+    shop.tick()
+    rest = ["estimate", "predictions that wait", "by cohort, then estimated"]
+    assert columns(shop) == ["model", "matured", "so far", *rest]
+    assert shop.status().window == "1d"
+    shop.change(LABELS, "labels=Labels()")
+    assert columns(shop) == ["model", "so far", *rest]
+    found = shop.status()
+    assert found.delays
+    found.delays = replace(found.delays, differ=True)
+    assert [str(column.header) for column in screen.outlook(found).columns][:3] == ["model", "so far (biased)", "estimate"]
+
+
+def test_answered_events_of_open_windows_are_shown_though_none_waits(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.arrive("event  a  10:00\nevent  b  10:05\nlabel  a  11:00  true\nlabel  b  11:00  false")
+    shop.tick()
+    assert of_logistic(shop).waiting == 0
+    screen.status(shop.status())
+    assert "log loss, while labels wait" in capsys.readouterr().out
+    shop.change(LABELS, "labels=Labels()")
+    screen.status(shop.status())
+    assert "while labels wait" not in capsys.readouterr().out, "all is answered, and nothing is open"
 
 
 def test_of_many_open_events_some_stand_for_the_others(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
