@@ -4,8 +4,8 @@ The flavor that River asks for (online-ml/river#1316), in the shape of MLflow's 
 ``model.pkl``, and with a dataset also the text of its file: then the model takes the raw columns of events,
 and computes the features itself.
 
-What an artifact holds is not trusted. Its pickle is loaded by `millrace.foreign`, and its code is run only if it is known
-(`millrace.artifact_code`). (What
+What an artifact holds is not trusted. A version's state must be the one that was published (`millrace.artifact_state`), its
+pickle is loaded by `millrace.foreign`, and its code is run only if it is known (`millrace.artifact_code`). (What
 ``mlflow.pyfunc.load_model`` itself does before it comes here is MLflow's: it puts ``code_paths`` on the path, and
 imports the ``loader_module`` that an artifact names.)
 """
@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millrace import artifact_code, pyfunc, requirements
+from millrace import artifact_code, artifact_state, pyfunc, requirements
 from millrace.errors import MillraceError, UsageError
 from millrace.requirements import get_default_conda_env as get_default_conda_env
 from millrace.requirements import get_default_pip_requirements as get_default_pip_requirements
@@ -186,13 +186,13 @@ def load_model(model_uri: str, dst_path: str | None = None, *, trust: Collection
         As in MLflow's own flavors.
     trust
         What may be loaded and run beside what is known, as in the setting ``MILLRACE_TRUST``: a pair ``"module:name"`` that the
-        pickle names, or the sha256 of code in the artifact. The message of a refusal names it.
+        pickle names, or the sha256 of code in the artifact, or of its state. The message of a refusal names it.
 
     Raises
     ------
     MillraceError
-        When the artifact's pickle or code is not trusted, its files are not in its folder, or it is of another River, whose
-        pickles are not compatible.
+        When the artifact's pickle or code is not trusted, its files are not in its folder, it is a version whose state is not on
+        record in the tables here, or it is of another River, whose pickles are not compatible.
     MlflowException
         Where ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``.
     """
@@ -231,6 +231,8 @@ def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, D
             f"{folder} was saved with River {there}, and here is {here}: pickles of another River are not loaded in hope; "
             f"install river=={there}, or fold the model again (a version of Millrace's own is, in the next tick)"
         )
+    data = artifact_code.within(folder, flavor["data"]).read_bytes()
+    artifact_state.check_published(folder, data, trust)
     kept: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if "dataset" in flavor:
         path = artifact_code.within(folder, flavor["dataset"])
@@ -241,7 +243,7 @@ def _load(folder: Path, trust: Collection[str] = ()) -> tuple[Any, str | None, D
             artifact_code.check_trusted(path, text.encode(), trust)
         kept = catalog.as_written(path.stem, path, text)
     with kept as dataset:
-        model = foreign.loads(artifact_code.within(folder, flavor["data"]).read_bytes(), trust)
+        model = foreign.loads(data, trust)
     return model, flavor.get("task"), dataset
 
 

@@ -1,6 +1,6 @@
 """How is a pickle loaded that somebody else may have written?
 
-By an unpickler in Python, some thirty times slower than `millrace.pickles.loads`, that sees each value before it acts:
+By an unpickler in Python, four to forty times slower than `millrace.pickles.loads`, that sees each value before it acts:
 
 * it calls only what `millrace.calls` allows, with the arguments allowed there;
 * it makes instances of the classes that a state may name without running their ``__init__``, and sets attributes on instances

@@ -268,10 +268,14 @@ def load(dataset: Dataset, number: int, sha256: str) -> Any:
 def _stored(dataset: Dataset, number: int, sha256: str) -> bytes:
     try:
         return checkpoints.read_state(dataset.name, sha256)
-    except MillraceError:
+    except MillraceError as error:
         from millrace.registry import Registry
 
         data = Registry(dataset).download(number)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            said = (
+                f"and v{number} was replaced in MLflow (its sha256 is {found}, on record is {sha256}), and is not loaded either"
+            )
+            raise MillraceError(f"{error}; {said}") from error
         return data

@@ -112,7 +112,7 @@ class Registry:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        from millrace import flavor
+        from millrace import artifact_state, flavor
 
         known = {"seq": str(seq), "fingerprint": fingerprint, "sha256": sha256, "digest": digest}
         tags = {"model": model, **known, **tags}
@@ -122,7 +122,8 @@ class Registry:
             )
             model_id = logged.model_id
             kept = Model(artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id)
-            flavor.save_model(None, folder, dataset=self.dataset, state=state, mlflow_model=kept)
+            says = artifact_state.mark(self.dataset.name, model, seq)
+            flavor.save_model(None, folder, dataset=self.dataset, state=state, mlflow_model=kept, metadata=says)
             client.log_model_artifacts(model_id, folder)
             client.finalize_logged_model(model_id, "READY")
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=seq)])

@@ -10,7 +10,7 @@ import orjson
 import polars as pl
 import pytest
 
-from millrace import checkpoints, landing, views
+from millrace import catalog, checkpoints, landing, state, tracking, views
 from millrace.closings import closings
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.tables import Table
@@ -185,6 +185,33 @@ def test_a_state_that_was_changed_is_never_loaded(shop: Shop) -> None:
     report = shop.tick()
     assert any("logistic" in problem and "was changed" in problem for problem in report.problems)
     assert (shop.status().models["logistic"].seq, shop.status().models["prior"].seq) == (found.seq, 3)
+
+
+def artifact(version: int) -> Path:
+    """Where MLflow keeps a version of the shop."""
+    with tracking.asking("look") as client:
+        logged = client.get_logged_model(client.get_model_version("shop", str(version)).source.removeprefix("models:/"))
+    return Path(logged.artifact_location.removeprefix("file://"))
+
+
+def test_a_version_whose_state_is_gone_comes_from_mlflow_and_one_that_was_replaced_there_is_refused(shop: Shop) -> None:
+    shop.arrive(FIRST)
+    shop.tick()
+    found = checkpoints.published(Table("shop", "checkpoints"), ["logistic", "prior"])
+    for one in found.values():
+        (shop.place / "root" / "shop" / "states" / f"{one.sha256}.pkl").unlink(missing_ok=True)
+    kept = artifact(found["logistic"].version or 0) / "model.pkl"
+    bytes_of_it = kept.read_bytes()
+    kept.write_bytes(state.slim(catalog.load("shop").models["logistic"]()))  # whole, of the same model, and not the one on record
+    shop.arrive(SECOND)
+    replaced = (
+        f"v{found['logistic'].version} was replaced in MLflow .*on record is {found['logistic'].sha256}.* not loaded either"
+    )
+    with pytest.raises(MillraceError, match=f"is gone; .*millrace replay shop.*{replaced}"):
+        shop.tick()
+    kept.write_bytes(bytes_of_it)
+    shop.tick()
+    assert set(shop.table("predictions").filter(model="logistic")["error"]) == {None}
 
 
 def test_a_file_that_vanished_between_being_taken_and_read_is_named(shop: Shop, killer: Killer) -> None:

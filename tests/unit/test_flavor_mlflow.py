@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,11 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from river import anomaly, compose, linear_model, multiclass, naive_bayes, preprocessing, tree
 
-from millrace import catalog, flavor, state
+from millrace import artifact_state, catalog, flavor, state
 from millrace.errors import MillraceError
+from millrace.replay import replay
 from tests.conftest import CHECKOUT
 from tests.shop import Shop
 
@@ -293,6 +297,105 @@ def test_a_text_of_the_datasets_file_that_is_on_record_is_run_after_the_file_cha
     finally:
         mlflow.set_tracking_uri(None)
     assert len(model.predict({"event_time": ["2026-01-05T10:00Z"], "amount": [30.0]})) == 1
+
+
+@pytest.fixture
+def published(shop: Shop) -> Iterator[Path]:
+    """The artifact of the newest version of the shop's model; MLflow's own functions find its store."""
+    import mlflow
+
+    shop.arrive("event  a  10:00\nlabel  a  12:00  true\nevent  b  13:00\nlabel  b  15:00  false")
+    shop.tick()
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+    version = mlflow.MlflowClient().get_model_version_by_alias("shop", "logistic")
+    logged = mlflow.get_logged_model(str(version.source).removeprefix("models:/"))
+    yield Path(logged.artifact_location.removeprefix("file://"))
+    mlflow.set_tracking_uri(None)
+
+
+def other() -> bytes:
+    """The state of another model of the shop, well-formed."""
+    model: Any = catalog.load("shop").models["logistic"]()
+    model.learn_one({"amount": 9.0, "country": "FR"}, True)
+    return state.slim(model)
+
+
+def by_name_and_by_place(artifact: Path) -> list[str]:
+    """The ways to a version: by an alias, by its number, as a logged model, by its folder."""
+    import mlflow
+
+    version = mlflow.MlflowClient().get_model_version_by_alias("shop", "logistic")
+    return ["models:/shop@logistic", f"models:/shop/{version.version}", str(version.source), str(artifact)]
+
+
+def test_a_version_that_was_replaced_by_another_whole_model_is_refused_where_its_tables_are(
+    published: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.pyfunc
+
+    for uri in by_name_and_by_place(published):
+        assert flavor.load_model(uri) and mlflow.pyfunc.load_model(uri)
+    (published / "model.pkl").write_bytes(other())
+    sha256 = hashlib.sha256(other()).hexdigest()
+    for uri, load in itertools.product(by_name_and_by_place(published), (flavor.load_model, mlflow.pyfunc.load_model)):
+        with pytest.raises(MillraceError) as refusal:
+            load(uri)
+        which = r"(v\d+ of shop \(logistic\)|model logistic of shop at seq 2)"
+        assert re.match(f"{which} has a state in MLflow whose sha256 is {sha256}, ", str(refusal.value))
+        assert "again by: millrace replay shop logistic; or delete the version in MLflow" in str(refusal.value)
+    assert flavor.load_model("models:/shop@logistic", trust=[sha256])
+    monkeypatch.setenv("MILLRACE_ROOT", str(shop.place / "elsewhere"))  # no tables: nothing is known of it
+    monkeypatch.setenv("MILLRACE_TRUST", "")
+    assert mlflow.pyfunc.load_model("models:/shop@logistic")
+
+
+def test_a_version_that_was_replaced_by_another_that_is_on_record_is_refused_by_its_number(published: Path, shop: Shop) -> None:
+    known = shop.table("checkpoints").filter(pl.col("model") == "prior", pl.col("version").is_not_null())["sha256"][-1]
+    (published / "model.pkl").write_bytes((shop.place / "root" / "shop" / "states" / f"{known}.pkl").read_bytes())
+    for load in (flavor.load_model, importlib.import_module("mlflow.pyfunc").load_model):
+        with pytest.raises(
+            MillraceError, match=rf"v\d+ of shop \(logistic\) has .* is {known}, on record is .*replay shop logistic"
+        ):
+            load("models:/shop@logistic")
+
+
+def test_a_version_of_before_that_says_less_is_known_by_its_name_in_mlflow(published: Path) -> None:
+    import yaml
+
+    kept = yaml.safe_load((published / "MLmodel").read_text())
+    assert kept["metadata"].pop("millrace") == {"dataset": "shop", "model": "logistic", "seq": 2}
+    (published / "MLmodel").write_text(yaml.safe_dump(kept))
+    assert flavor.load_model("models:/shop@logistic")
+    (published / "model.pkl").write_bytes(other())
+    with pytest.raises(MillraceError, match=r"v\d+ of shop \(logistic\) has a state in MLflow whose sha256 is"):
+        flavor.load_model("models:/shop@logistic")
+
+
+def test_a_version_is_known_by_the_name_that_it_has_in_a_shared_mlflow(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registered_model_meta").write_text("model_name: team-shop\nmodel_version: '1'\n")
+    artifact_state.check_published(tmp_path, other())  # somebody's own model of this name
+    monkeypatch.setenv("MILLRACE_NAMESPACE", "team")
+    with pytest.raises(MillraceError, match="v1 of shop "):
+        artifact_state.check_published(tmp_path, other())
+    (tmp_path / "registered_model_meta").write_text("model_name: shop\nmodel_version: '1'\n")
+    artifact_state.check_published(tmp_path, other())
+
+
+def test_after_a_replay_what_was_replaced_is_published_again(published: Path, shop: Shop) -> None:
+    (published / "model.pkl").write_bytes(other())
+    replay("shop", "logistic")
+    assert flavor.load_model("models:/shop@logistic")
+
+
+def test_what_was_saved_by_hand_is_loaded_beside_the_tables_of_its_dataset(published: Path, tmp_path: Path) -> None:
+    dataset = catalog.load("shop")
+    flavor.save_model(None, tmp_path / "m", dataset=dataset, state=other())
+    assert state.digest(flavor.load_model(str(tmp_path / "m"))) == state.digest(state.load(other()))
+    logged = flavor.log_model(dataset.models["logistic"](), name="mine", dataset=dataset, registered_model_name="mine")
+    for uri in (logged.model_uri, "models:/mine/1"):
+        assert flavor.load_model(uri)
 
 
 @pytest.mark.parametrize("flavors", [["river"], ["python_function"], ["river", "python_function"]])
