@@ -25,6 +25,7 @@ from millrace import (
     history,
     interventions,
     layout,
+    metrics,
     models,
     outbox,
     publish,
@@ -90,7 +91,7 @@ def infer(name: str, progress: Progress | None = None) -> InferReport:
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, or its file is broken.
+        When there is no such dataset, or its file is broken; also where a metric does not fit.
     MillraceError
         When a version's state is gone or was changed.
     """
@@ -148,6 +149,7 @@ def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
     Before the log begins, every model gets a version at seq 0, and before the first prediction one where it stands. One that is
     declared later joins when it has caught up, and so does one whose versions were all made in another environment.
     """
+    metrics.check(dataset)
     now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
     elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in now.versions])
     if PRIOR not in now.versions or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
