@@ -37,7 +37,7 @@ from millrace import (
 from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
-from millrace.errors import ConflictError, MillraceError
+from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.parallel import Progress
 from millrace.remembered import Remembered
 from millrace.serving import Asked, versions_asked
@@ -270,10 +270,20 @@ def load(dataset: Dataset, number: int, sha256: str) -> Any:
 def _stored(dataset: Dataset, number: int, sha256: str) -> bytes:
     try:
         return checkpoints.read_state(dataset.name, sha256)
-    except MillraceError:
+    except MillraceError as gone:
         from millrace.registry import Registry
 
-        data = Registry(dataset).download(number)
+        registry = Registry(dataset)
+        try:
+            data = registry.download(number)
+        except RegistryError as error:
+            if registry.has(number):
+                raise
+            version = checkpoints.of_version(dataset.name, number)
+            raise MillraceError(
+                f"v{number} of {version.model} was deleted in MLflow, and {gone}; if it is pinned, first lift the pin: "
+                f"millrace pin {dataset.name} --off --reason …"
+            ) from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise
         return data
