@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from millrace import catalog, checkpoints, examples, fold, ideas, models, publish, state, tables
+from millrace import catalog, checkpoints, examples, fold, ideas, models, state, tables, versions
 from millrace.clock import aware, parse_moment, write_moment
 from millrace.dataset import Dataset
 from millrace.errors import MillraceError, RegistryError, UsageError, unknown
@@ -67,21 +67,17 @@ def publish_at(name: str, model: str, to: datetime | int | str, progress: Progre
     begin = kept[0] if kept else fold.fresh(dataset, model, fingerprint)
     learner = Learner(checkpoints.read_state(name, begin.sha256, model), dataset.task, begin.failing)
     stands = fold.advanced(name, begin, learner, Table(name, "examples"), seq, seq, progress)
-    versions = checkpoints.versions_of(table, stands)
-    already = max(versions - checkpoints.removed(name, versions), default=None)
-    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest, already)
-    if report.version:
-        return report
+    made = checkpoints.versions_of(table, stands)
+    already = max(made - checkpoints.removed(name, made), default=None)
+    report = AsOfReport(name, model, stands.seq, stands.clock, stands.digest)
+    registry = Registry(dataset)
     try:
-        last, log = checkpoints.published(table, [model]).get(model), Table(name, "examples")
-        registry = Registry(dataset)
-        run_id = registry.run(model, last.run_id if last else None, log)
-        version = publish.as_version(dataset, registry, stands, run_id, log, None, models.doubts(name).get(model))
+        if already and registry.has(already):  # nobody has deleted it there
+            report.version = already
+        else:
+            report.version = versions.again(dataset, registry, stands, None, past=True).version
     except RegistryError as error:
         report.problems.append(str(error))
-        return report
-    checkpoints.record(table, version)
-    report.version = version.version
     return report
 
 

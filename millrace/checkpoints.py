@@ -232,9 +232,12 @@ def versions_of(table: Table, stands: Checkpoint) -> set[int]:
     return set(rows["version"].drop_nulls())
 
 
-def record(table: Table, version: Checkpoint) -> None:
-    """Record a version of a past state: where the fold stands and what predicts stay as they are, unless a person pins it."""
-    table.append(_frame(replace(version, run_id=None)), {})
+def record(table: Table, version: Checkpoint, past: bool = True) -> None:
+    """Record a version of a past state: where the fold stands and what predicts stay as they are, unless a person pins it.
+
+    One that is not ``past`` takes the place of the version that its model had at this ``seq`` in its environment.
+    """
+    table.append(_frame(replace(version, run_id=None) if past else version), {})
 
 
 def _frame(*rows: Checkpoint) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from millrace import (
     history,
     interventions,
     layout,
+    metrics,
     models,
     outbox,
     publish,
@@ -36,7 +37,7 @@ from millrace import (
 from millrace.checkpoints import Checkpoint
 from millrace.clock import now
 from millrace.dataset import PRIOR, Dataset
-from millrace.errors import ConflictError, MillraceError
+from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.parallel import Progress
 from millrace.remembered import Remembered
 from millrace.serving import Asked, versions_asked
@@ -90,7 +91,7 @@ def infer(name: str, progress: Progress | None = None) -> InferReport:
     Raises
     ------
     UsageError, DatasetError
-        When there is no such dataset, or its file is broken.
+        When there is no such dataset, or its file is broken; also where a metric does not fit.
     MillraceError
         When a version's state is gone or was changed.
     """
@@ -148,6 +149,7 @@ def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
     Before the log begins, every model gets a version at seq 0, and before the first prediction one where it stands. One that is
     declared later joins when it has caught up, and so does one whose versions were all made in another environment.
     """
+    metrics.check(dataset)
     now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
     elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in now.versions])
     if PRIOR not in now.versions or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
@@ -268,14 +270,24 @@ def load(dataset: Dataset, number: int, sha256: str) -> Any:
 def _stored(dataset: Dataset, number: int, sha256: str) -> bytes:
     try:
         return checkpoints.read_state(dataset.name, sha256)
-    except MillraceError as error:
+    except MillraceError as gone:
         from millrace.registry import Registry
 
-        data = Registry(dataset).download(number)
+        registry = Registry(dataset)
+        try:
+            data = registry.download(number)
+        except RegistryError as error:
+            if registry.has(number):
+                raise
+            version = checkpoints.of_version(dataset.name, number)
+            raise MillraceError(
+                f"v{number} of {version.model} was deleted in MLflow, and {gone}; if it is pinned, first lift the pin: "
+                f"millrace pin {dataset.name} --off --reason …"
+            ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             said = (
                 f"and v{number} was replaced in MLflow (its sha256 is {found}, on record is {sha256}), and is not loaded either"
             )
-            raise MillraceError(f"{error}; {said}") from error
+            raise MillraceError(f"{gone}; {said}") from gone
         return data

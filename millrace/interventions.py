@@ -142,6 +142,14 @@ def none_since(name: str, orders: Orders) -> Iterator[None]:
         yield
 
 
+def pin_instead(name: str, version: int, instead: int | None, why: str) -> None:
+    """Let the pin follow where its version was published again; one that was lifted meanwhile stays so."""
+    with held(name):
+        pin = in_force(name).pin
+        if pin is not None and pin.version == version:
+            record(name, "pin", pin.model, instead, f"{pin.reason} ({why})")
+
+
 def record(name: str, action: str, model: str | None, version: int | None, reason: str) -> Intervention:
     """Append an order, at the place where the race stands; call it within :func:`held`."""
     table, standings = Table(name, "interventions"), Table(name, "standings")

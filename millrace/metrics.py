@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,24 @@ from millrace.dataset import Dataset
 from millrace.errors import DatasetError, unknown
 from millrace.loss import Prediction
 
+_CHECKED: set[tuple[Any, str]] = set()
+"""The files' texts whose metrics were built in this process."""
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse metrics that cannot be, before anything is learned or predicted; once for each text of the dataset's file.
+
+    It loads River, so it is called where models are about to be built or asked.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`build`.
+    """
+    if (dataset.path, dataset.text) not in _CHECKED:
+        build(dataset)
+        _CHECKED.add((dataset.path, dataset.text))
+
 
 def build(dataset: Dataset) -> list[Any]:
     """Build a dataset's metrics, fresh.
@@ -19,7 +38,7 @@ def build(dataset: Dataset) -> list[Any]:
     Raises
     ------
     DatasetError
-        When one does not exist, or does not fit the task.
+        When one does not exist, or does not fit the task; the message names those that would.
     """
     from river import metrics as of_river
 
@@ -28,14 +47,34 @@ def build(dataset: Dataset) -> list[Any]:
     built = []
     for metric in declared:
         if isinstance(metric, str):
-            if metric not in of_river.__all__:
-                raise DatasetError(f"{dataset.path}: {unknown('metric', metric, of_river.__all__)}")
-            metric = getattr(of_river, metric)()
+            found = getattr(of_river, metric, None) if metric in of_river.__all__ else None
+            if not isinstance(found, type):
+                raise DatasetError(f"{dataset.path}: metrics: {unknown('metric', metric, _fitting(model))}")
+            metric = found()
+        if not isinstance(metric, of_river.base.Metric):
+            raise DatasetError(f"{dataset.path}: metrics: {metric!r} is neither a name nor a metric of River, such as 'Accuracy'")
         metric = copy.deepcopy(metric)
         if not metric.works_with(model):
-            raise DatasetError(f"{dataset.path}: metric {type(metric).__name__} does not fit a {dataset.task} task")
+            name, fitting = type(metric).__name__, _fitting(model)
+            near = difflib.get_close_matches(name, fitting, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DatasetError(
+                f"{dataset.path}: metrics: {name!r} does not fit a {dataset.task} task; {hint}available: {', '.join(fitting)}"
+            )
         built.append(metric)
     return built
+
+
+def _fitting(model: Any) -> list[str]:
+    """Return the names of River's metrics that fit a task, by its simplest model."""
+    from river import metrics as of_river
+
+    fitting = []
+    for name in sorted(set(of_river.__all__)):
+        with contextlib.suppress(Exception):  # what is no metric, or is not built without arguments
+            if getattr(of_river, name)().works_with(model):
+                fitting.append(name)
+    return fitting
 
 
 def values(metrics: Sequence[Any], failed: Mapping[str, str] | None = None) -> dict[str, float | None]:

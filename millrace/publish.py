@@ -3,27 +3,26 @@
 A model is published at its dataset's cadence, on the grid of the data's clock; when it becomes champion; and once at
 seq 0, before its first prediction. The checkpoint's row that names a version is written after MLflow has it; while
 MLflow is away the tick keeps its work, and publishing is made up for at the next. A model whose newest version somebody
-deleted there is published again.
+deleted there is published again, and so is a version in service that is not its model's newest.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
 
-from millrace import alias, catalog, checkpoints, interventions, models, promotions, race, serving
+from millrace import catalog, checkpoints, in_service, models, promotions, race, versions
 from millrace.checkpoints import Checkpoint
-from millrace.clock import microseconds, write_moment
+from millrace.clock import microseconds
 from millrace.dataset import PRIOR, Dataset
 from millrace.errors import ConflictError, MillraceError, RegistryError
 from millrace.fold import fold_alone
-from millrace.promotions import Promotion
 from millrace.tables import Table
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def begin(dataset: Dataset) -> list[str]:
     Returns
     -------
     list of str
-        What went wrong with a model, which holds up no other.
+        What went wrong with a model, which holds up no other; and what was told when they were published.
 
     Raises
     ------
@@ -68,11 +67,10 @@ def begin(dataset: Dataset) -> list[str]:
     published = checkpoints.loadable(table, dataset.racing, models.environment())
     waiting = [model for model in dataset.racing if model not in published]
     folds = [fold_alone(dataset.name, model, new=None if model == PRIOR else 0) for model in waiting]
-    if waiting:
-        report = publish(dataset.name)
-        if PRIOR in waiting and PRIOR not in report.versions and report.problems:
-            raise RegistryError("; ".join(report.problems))
-    return [f"{one.model}: {one.problem}" for one in folds if one.problem]
+    report = publish(dataset.name) if waiting else PublishReport(dataset.name)
+    if PRIOR in waiting and PRIOR not in report.versions and report.problems:
+        raise RegistryError("; ".join(report.problems))
+    return [f"{one.model}: {one.problem}" for one in folds if one.problem] + report.problems
 
 
 def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
@@ -117,7 +115,7 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
             try:
                 run_id = registry.run(one, before[one].run_id if one in before else None, log)
                 standing, doubt = standings.get(one), doubts.get(one)
-                new.append(as_version(dataset, registry, stands, run_id, log, standing, doubt, crowned))
+                new.append(versions.as_version(dataset, registry, stands, run_id, log, standing, doubt, crowned))
             except RegistryError:
                 raise
             except MillraceError as error:  # a state that cannot be read holds up no other model
@@ -129,11 +127,22 @@ def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
             for last in deleted
             if last.model in report.versions
         ]
-        _set_aliases(registry, dataset, crowned, report)
-        _log_metrics(registry, newest, before, standings, report)
+        with _told(report):  # what becomes of the aliases holds up no metrics
+            gone = {last.version for last in deleted if last.model not in report.versions}
+            in_service.follow(dataset, registry, report, before, newest, gone, crowned)
+        with _told(report):
+            _log_metrics(registry, newest, before, standings, report)
     except RegistryError as error:
         report.problems.append(str(error))
     return report
+
+
+@contextlib.contextmanager
+def _told(report: PublishReport) -> Iterator[None]:
+    try:
+        yield
+    except RegistryError as error:
+        report.problems.append(str(error))
 
 
 def _recorded(table: Table, new: list[Checkpoint]) -> dict[str, Checkpoint]:
@@ -143,61 +152,6 @@ def _recorded(table: Table, new: list[Checkpoint]) -> dict[str, Checkpoint]:
     except ConflictError:
         return {}
     return {one.model: one for one in new}
-
-
-def as_version(
-    dataset: Dataset,
-    registry: Registry,
-    stands: Checkpoint,
-    run_id: str,
-    log: Table,
-    standing: dict[str, Any] | None,
-    doubts: list[str] | None,
-    crowned: Promotion | None = None,
-) -> Checkpoint:
-    """Make a model's state a version; return it as published, not yet recorded.
-
-    Parameters
-    ----------
-    dataset, registry
-        Of the model.
-    stands, run_id
-        The state, and the run that publishes it.
-    log
-        The table of examples that it has learned from.
-    standing, doubts
-        How it does in the race, and what in it is not exact, where there is any.
-    crowned
-        The last promotion: where it is this model's, its reason and evidence are told.
-
-    Raises
-    ------
-    RegistryError
-        When MLflow does not answer or refuses.
-    MillraceError
-        When the state is gone or was changed.
-    """
-    reigning = crowned if crowned and crowned.model == stands.model else None
-    version = registry.publish(
-        stands.model,
-        checkpoints.read_state(dataset.name, stands.sha256, stands.model),
-        seq=stands.seq,
-        fingerprint=stands.fingerprint,
-        sha256=stands.sha256,
-        digest=stands.digest,
-        run_id=run_id,
-        description=_description(dataset, stands, log, standing, reigning),
-        tags={
-            "environment": stands.environment,
-            "clock": write_moment(stands.clock) or "",
-            "skipped": str(stands.skips),
-            "examples": f"version {log.version} of {log.path}",
-            **({"loss": f"{standing['loss']:.4f}"} if standing and standing["labelled"] else {}),
-            **({"inexact": "; ".join(doubts)} if doubts else {}),
-            **({"promoted": str(reigning.number), "evidence": reigning.evidence} if reigning else {}),
-        },
-    )
-    return replace(stands, version=version.number, run_id=version.run_id)
 
 
 def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, champion_since: int, head: int) -> bool:
@@ -226,34 +180,6 @@ def is_due(stands: Checkpoint, last: Checkpoint | None, cadence: timedelta, cham
 
 def _stretch(clock: datetime, cadence: timedelta) -> int:
     return microseconds(clock) // (cadence // timedelta(microseconds=1))
-
-
-def _description(
-    dataset: Dataset, stands: Checkpoint, log: Table, standing: dict[str, object] | None, reigning: Promotion | None
-) -> str:
-    learned = f"`{stands.model}` after {stands.seq - stands.skips:,} examples of **{dataset.name}** (seq {stands.seq:,}"
-    until = f", data until {write_moment(stands.clock)})" if stands.clock else ")"
-    scored = (
-        f", {dataset.race_loss.name} loss {standing['loss']:.4f} over {standing['labelled']:,} labels"
-        if standing and standing["labelled"]
-        else ""
-    )
-    crown = f" Champion since seq {reigning.seq:,}, before it {reigning.before}: {reigning.reason}." if reigning else ""
-    source = f". Learned from version {log.version} of the table `examples`"
-    return learned + until + scored + source + f".{crown} State `{stands.digest[:16]}`."
-
-
-def _set_aliases(registry: Registry, dataset: Dataset, crowned: Promotion | None, report: PublishReport) -> None:
-    """Point the aliases at what the tables say: those of new versions, and ``champion`` at what is served, until it agrees."""
-    for model, number in report.versions.items():
-        if registry.version_of(model) != number:
-            registry.alias(model, number)
-    orders, now = interventions.in_force(report.dataset), serving.current(dataset)
-    if now.version is not None and now.version.version is not None:
-        why = now.problem or (str(orders.pin) if orders.pin else crowned.reason if crowned else "")
-        tags = {"served": why, "paused": str(orders.pause or "")}
-        moved = alias.serve(registry, report.dataset, now.version.version, tags)
-        report.problems += [moved] if moved else []
 
 
 def _log_metrics(

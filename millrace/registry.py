@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -210,6 +210,13 @@ class Registry:
         with self._asking(f"tag version {number}") as client:
             # The public call first asks for the registered model, as that for an alias does.
             client._get_registry_client().set_model_version_tag(self.name, str(number), tag, text)
+
+    def rewrite(self, number: int, change: Callable[[str], str]) -> None:
+        """Change a version's description."""
+        with self._asking(f"describe version {number}") as client:
+            text = change(client.get_model_version(self.name, str(number)).description or "")
+            # The public call first asks for the registered model, as that for an alias does.
+            client._get_registry_client().update_model_version(self.name, str(number), text)
 
     def version_of(self, alias: str) -> int | None:
         """Return the number of the version to which an alias points; None where it is not set."""

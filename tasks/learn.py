@@ -8,6 +8,7 @@ from prefect import task
 
 import millrace.fold
 import millrace.join
+import millrace.metrics
 import millrace.outcomes
 import millrace.publish
 import millrace.race
@@ -19,6 +20,11 @@ from tasks.progress import shown
 def models(dataset: str) -> list[str]:
     """Return the names of the models that race on a dataset."""
     return catalog.load(dataset).racing
+
+
+def check(dataset: str) -> None:
+    """Refuse metrics that do not fit, before anything is learned."""
+    millrace.metrics.check(catalog.load(dataset))
 
 
 @task(task_run_name="join-{dataset}", retries=2, retry_delay_seconds=5)

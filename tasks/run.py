@@ -14,7 +14,7 @@ from millrace.run import pending, settled, ticked
 from tasks.forms import ALL
 from tasks.infer import infer
 from tasks.ingest import ingest
-from tasks.learn import fold, join, mature, models, publish, score
+from tasks.learn import check, fold, join, mature, models, publish, score
 from tasks.maintain import maintain
 
 
@@ -27,15 +27,16 @@ def due(chosen: str) -> tuple[list[str], list[str]]:
 
 
 async def learn(dataset: str) -> list[str]:
-    """Learn: a model that fails does not hold up the others, nor does MLflow. Return what did not work."""
+    """Learn: a model that fails does not hold up the others, nor do the race and MLflow. Return what did not work."""
+    check(dataset)
     paused = pausing(dataset)
     new = 0 if paused else await join(dataset)
     await mature(dataset)
     # Prefect's annotations forget that an async task's state is awaited, too.
     folds = [await fold(dataset, model, new, return_state=True) for model in ([] if paused else models(dataset))]  # type: ignore[misc]
-    await score(dataset)
+    scored = await score(dataset, return_state=True)  # type: ignore[misc]
     published = await publish(dataset, return_state=True)  # type: ignore[misc]
-    return [str(state.message) for state in [*folds, published] if state.is_failed()]
+    return [str(state.message) for state in [*folds, scored, published] if state.is_failed()]
 
 
 async def tick(dataset: str) -> list[str]:

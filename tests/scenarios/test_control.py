@@ -351,6 +351,77 @@ def test_a_version_tells_in_mlflow_why_it_is_served(lived: Shop) -> None:
     assert not tags().get("paused")
 
 
+def test_a_version_that_was_there_before_its_model_was_promoted_tells_of_it(lived: Shop) -> None:
+    from mlflow import MlflowClient
+
+    def page() -> tuple[str, str, str]:
+        version = MlflowClient().get_model_version("shop", str(alias(lived)))
+        return version.tags["promoted"], version.tags["evidence"], version.description
+
+    promote("shop", "logistic", reason="looks better")
+    there = alias(lived)
+    number, evidence, said = page()
+    assert (number, evidence) == ("1", '{"intervention":1}')
+    assert " Champion since seq 6, before it prior: by hand: looks better. State `" in said
+    rollback("shop", reason="no")
+    assert "Champion since seq 6, before it logistic: by hand: no. State `" in page()[2]
+    promote("shop", "logistic", reason="yes")
+    number, evidence, said = page()
+    assert (alias(lived), number, evidence) == (there, "3", '{"intervention":3}')
+    assert said.count("Champion since") == 1 and "by hand: yes. State `" in said
+
+
+def test_a_models_alias_that_was_moved_by_hand_is_told_when_it_is_published_next(lived: Shop) -> None:
+    registry, other = Registry(catalog.load("shop")), lived.status().models["prior"].version
+    assert other
+    registry.alias("logistic", other)
+    lived.arrive(orders(6, 6))
+    [problem] = lived.tick().problems
+    newest = lived.status().models["logistic"].version
+    assert f"MLflow's alias logistic was moved by hand to v{other}, and was set to v{newest}" in problem
+    assert f"millrace pin shop v{other} --reason" in problem
+    assert registry.version_of("logistic") == newest
+    live(lived, 7, 7)
+
+
+def test_where_nobody_moved_an_alias_each_is_asked_for_once_and_set_once(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    live(lived, 6, 6)
+    calls = list[str]()
+
+    def counted(name: str, call: Any) -> Any:
+        def counting(*given: Any) -> Any:
+            calls.append(name)
+            return call(*given)
+
+        return counting
+
+    for name in ("version_of", "alias", "tag", "rewrite", "has"):
+        monkeypatch.setattr(Registry, name, counted(name, getattr(Registry, name)))
+    live(lived, 7, 7)
+    assert sorted(calls) == ["alias"] * 3 + ["has"] * 2 + ["tag"] + ["version_of"] * 3
+
+
+def test_an_alias_that_was_there_before_millrace_set_one_is_told(shop: Shop) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    client.create_registered_model("shop")
+    client.create_model_version("shop", str(shop.place / "somewhere"))
+    client.set_registered_model_alias("shop", "champion", "1")
+    client.set_registered_model_alias("shop", "logistic", "1")
+    shop.arrive("event  a  10:00")
+    shop.arrive("label  a  11:00  true")
+    by_model, by_champion = shop.tick().problems
+    assert "MLflow's alias logistic was moved by hand to v1, and was set to v" in by_model
+    assert "alias champion was at v1, where it is not on record that Millrace set it, and was set to v" in by_champion
+    assert alias(shop) == shop.status().models["prior"].version
+    (shop.place / "root" / "shop" / ".champion").unlink()
+    Registry(catalog.load("shop")).alias("champion", 1)
+    shop.arrive("event  b  13:00")
+    report = shop.tick()
+    assert report.problems == [] and "alias champion was at v1, where it is not on record" in str(report)
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

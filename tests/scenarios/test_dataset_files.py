@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,43 @@ def test_a_broken_dataset_does_not_stop_the_others(shop: Shop) -> None:
 def test_an_unknown_dataset_is_answered_with_those_that_there_are(shop: Shop) -> None:
     with pytest.raises(UsageError, match=r"unknown dataset 'shpo'; did you mean 'shop'\? available: shop"):
         catalog.load("shpo")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ('["MAE"]', "metrics: 'MAE' does not fit a binary task; available: Accuracy, "),
+        ('["ROCAUCC"]', "metrics: unknown metric 'ROCAUCC'; did you mean 'ROCAUC'? available: Accuracy, "),
+        ('["base"]', "metrics: unknown metric 'base'; "),
+        ("[logistic]", "is neither a name nor a metric of River, such as 'Accuracy'"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused_by_the_first_tick(shop: Shop, metrics: str, said: str) -> None:
+    shop.change('["Accuracy"]', metrics)
+    assert catalog.load("shop").name == "shop", "it is listed, and River is not loaded for it"
+    shop.arrive("event  a  10:00")
+    with pytest.raises(DatasetError) as caught:
+        shop.tick()
+    assert str(caught.value).startswith(f"{shop.path}: ") and said in str(caught.value)
+    assert ", MSE" not in str(caught.value), "only what fits"
+    assert shop.table("predictions").height == 0 and shop.table("features").height == 0
+    shop.change(metrics, '["ROCAUC"]')
+    assert shop.tick().problems == []
+
+
+def test_what_stops_the_race_holds_up_no_publication(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MillraceError("the race of 'shop' cannot be taken up")
+
+    shop.arrive("event  a  10:00")
+    assert shop.tick().problems == []
+    shop.arrive("label  a  11:00  true")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["millrace.learn"], "score", broken)
+        report = shop.tick()
+    assert report.problems == ["the race of 'shop' cannot be taken up"] and report.problems[0] in str(report)
+    assert report.learn and report.learn.publish and "logistic" in report.learn.publish.versions
+    assert shop.tick().problems == []
 
 
 def test_a_changed_file_is_loaded_again(shop: Shop) -> None:

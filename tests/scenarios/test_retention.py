@@ -17,7 +17,7 @@ import pytest
 from millrace import catalog, checkpoints, clock, control, maintain, models, removal, tracking
 from millrace.asof import publish_at
 from millrace.dataset import Retention
-from millrace.errors import DatasetError, UsageError
+from millrace.errors import DatasetError, MillraceError, RegistryError, UsageError
 from millrace.explain import explain
 from millrace.proof import verify
 from millrace.registry import Registry
@@ -287,6 +287,87 @@ def test_a_version_that_somebody_deletes_is_published_again(shop: Shop, what: st
     assert verify("shop").problems == []
     shop.arrive("event  f  2026-01-06T11:00:00Z")
     assert shop.tick().infer.versions["prior"] == newest  # type: ignore[union-attr]
+
+
+def drawn() -> int:
+    """Up to where MLflow draws the loss of logistic."""
+    with tracking.asking("look") as client:
+        [run] = client.search_runs(["1"], "tags.model = 'logistic'")
+        return int(client.get_metric_history(run.info.run_id, "loss")[-1].step)
+
+
+def pinned_and_deleted(shop: Shop) -> int:
+    """Pin the version of seq 1, and let somebody delete it in MLflow."""
+    number = numbered(("logistic", 1))
+    control.pin("shop", number, "audit")
+    with tracking.asking("delete as the page does") as client:
+        client.delete_model_version("shop", str(number))
+    return number
+
+
+def test_a_pinned_version_that_somebody_deletes_is_published_again_and_the_pin_follows(shop: Shop) -> None:
+    number = pinned_and_deleted(shop)
+    newest = max(there())
+    report = tick(shop, "event  e7  2026-01-06T10:50:00Z", "e6")
+    assert report.problems == []
+    again = Registry(catalog.load("shop")).version_of("champion") or 0
+    said = (
+        f"v{number} of logistic, which is pinned, was deleted in MLflow: it is published again as v{again}, which is pinned now"
+    )
+    assert said in str(report)
+    assert again > newest and there()[again] == ("logistic", 1), "the same state"
+    found = shop.status()
+    assert found.served == f"logistic v{again}" and found.pinned
+    assert found.pinned["reason"] == f"audit (v{number} was deleted in MLflow)"
+    report = tick(shop, "event  e8  2026-01-06T10:55:00Z", "e7")
+    assert (report.problems, report.infer.served) == ([], again)
+    assert not shop.pending() or (shop.tick().problems == [] and not shop.pending())
+    assert verify("shop").problems == []
+
+
+def test_a_pinned_version_that_was_its_models_newest_is_published_again_once(shop: Shop) -> None:
+    number = numbered(("logistic", 5))
+    control.pin("shop", number, "audit")
+    with tracking.asking("delete as the page does") as client:
+        client.delete_model_version("shop", str(number))
+    shop.change("cadence=timedelta(minutes=1)", "cadence=timedelta(days=100)")  # nothing else is due
+    before = set(there())
+    assert tick(shop, "event  e7  2026-01-06T10:50:00Z", None).problems == []
+    [again] = set(there()) - before
+    assert shop.status().served == f"logistic v{again}"
+    assert Registry(catalog.load("shop")).version_of("champion") == again
+
+
+def test_a_version_in_service_whose_state_is_gone_as_well_is_told_once_with_what_to_do(shop: Shop) -> None:
+    number = pinned_and_deleted(shop)
+    sha256 = shop.table("checkpoints").filter(version=number)["sha256"][0]
+    (shop.place / "root" / "shop" / "states" / f"{sha256}.pkl").unlink()
+    before = drawn()
+    shop.arrive("label  e6  2026-01-06T18:30:00Z  true")
+    [problem] = shop.tick().problems
+    assert f"v{number} of logistic, which is pinned, was deleted in MLflow, and cannot be published again: the state" in problem
+    assert "run: millrace replay shop logistic --to 1, and pin what it makes (millrace pin shop vN --reason …)" in problem
+    assert problem in shop.status().problems
+    assert drawn() > before, "metrics are logged all the same"
+    assert shop.tick().problems == [] and not shop.pending()
+    shop.arrive("event  e7  2026-01-06T18:40:00Z")
+    with pytest.raises(MillraceError, match=f"v{number} of logistic was deleted in MLflow, and the state .* is gone; .*--off"):
+        shop.tick()
+    made = publish_at("shop", "logistic", 1)
+    assert made.version and made.version > number, "what was deleted is not told as a version that is there"
+    control.pin("shop", made.version, "audit")
+    assert shop.tick().problems == []
+    assert shop.status().served == f"logistic v{made.version}"
+
+
+def test_metrics_are_logged_whatever_becomes_of_the_aliases(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RegistryError("MLflow refuses")
+
+    before = drawn()
+    monkeypatch.setattr(Registry, "alias", refuse)
+    assert tick(shop, "event  e7  2026-01-06T18:30:00Z", "e6").problems == ["MLflow refuses"]
+    assert drawn() > before
 
 
 def test_where_a_run_was_deleted_another_has_the_whole_race(shop: Shop) -> None:

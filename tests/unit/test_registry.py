@@ -228,6 +228,8 @@ def test_no_call_reads_the_versions_or_the_models_that_there_were(registry: Regi
         "run": lambda: begin(registry, last=run),
         "has": lambda: registry.has(version.number),
         "alias": lambda: registry.alias("logistic", version.number),
+        "tag": lambda: registry.tag(version.number, "served", "by hand"),
+        "rewrite": lambda: registry.rewrite(version.number, str.upper),
         "version_of": lambda: registry.version_of("logistic"),
         "download": lambda: registry.download(version.number),
         "log_metrics": lambda: registry.log_metrics(run, [(1, datetime(2013, 1, 1, tzinfo=UTC), {"loss": 0.5})]),
@@ -235,7 +237,7 @@ def test_no_call_reads_the_versions_or_the_models_that_there_were(registry: Regi
     for name, call in calls.items():
         read.clear()
         call()
-        assert len(read) <= 1, name
+        assert len(read) <= (2 if name == "rewrite" else 1), name  # it reads what it changes
     read.clear()
     client().get_registered_model("phishing")
     assert len(read) >= 8  # what is counted is what such a call reads
