@@ -43,7 +43,7 @@ def check_published(folder: Path, data: bytes, trust: Collection[str] = ()) -> N
     Raises
     ------
     MillraceError
-        When its sha256 is that of no checkpoint, or another than that of the version as which MLflow hands it out.
+        When its sha256 is that of no checkpoint of the model, or another than that of the version as which MLflow hands it out.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in trust or sha256 in settings().trusted:
@@ -60,8 +60,10 @@ def _check(name: str, number: int, model: str, told: str, sha256: str) -> None:
     if version.height:
         known, model = version, version["model"][-1]
         told = f"v{number} of {name} ({model})"
+    elif model:
+        known = known.filter(pl.col("model") == model)
     if sha256 not in known["sha256"]:
-        there = f"on record is {version['sha256'][-1]}" if version.height else f"which is not on record in {table.path}"
+        there = f"on record is {version['sha256'][-1]}" if version.height else f"which is not on record for it in {table.path}"
         raise MillraceError(
             f"{told} has a state in MLflow whose sha256 is {sha256}, {there}: it is not the one that was published, and is not "
             f"loaded; publish the model again by: {' '.join(['millrace replay', name, model]).strip()}; or delete the version in "

@@ -49,7 +49,7 @@ class Settings:
         A prefix of every name in MLflow and Prefect, where these are shared.
     trust
         What may be loaded or run of an artifact beside what is known, separated by commas: a pickle's ``module:name``, or the
-        sha256 of code that it holds.
+        sha256 of code, or of the state, that it holds.
     """
 
     landing: Path = Path("landing")

@@ -357,6 +357,8 @@ def test_a_version_that_was_replaced_by_another_that_is_on_record_is_refused_by_
             MillraceError, match=rf"v\d+ of shop \(logistic\) has .* is {known}, on record is .*replay shop logistic"
         ):
             load("models:/shop@logistic")
+    with pytest.raises(MillraceError, match=r"model logistic of shop at seq 2 has .*, which is not on record for it in"):
+        flavor.load_model(by_name_and_by_place(published)[2])
 
 
 def test_a_version_of_before_that_says_less_is_known_by_its_name_in_mlflow(published: Path) -> None:
