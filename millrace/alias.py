@@ -5,7 +5,7 @@ each time that it was moved, and never in silence: what was meant is ordered by 
 alias of a model names its newest version, and is set when the model is published; where it was moved by hand until then, that is
 told in the same way. Which versions they were set to last is kept beside the tables, in ``.champion``: of the champion's alias
 written before and after it is set, so that a run that was cut off between is not taken for a person. An alias that was there
-before Millrace had set one is set and told as well; where that file is lost it is a note, since nobody knows whose it was.
+before Millrace had set one, or while that file was lost, is set and told as a note: nobody knows whose it was.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _keep(name: str, known: Mark) -> None:
         durable.to_disk(path.parent)
 
 
-def follow(registry: Registry, name: str, versions: Mapping[str, int], last: Mapping[str, int | None]) -> list[str]:
+def follow(registry: Registry, name: str, versions: Mapping[str, int], last: Mapping[str, int | None]) -> list[Moved]:
     """Let the aliases of models name the versions that were just published.
 
     Parameters
@@ -82,7 +82,7 @@ def follow(registry: Registry, name: str, versions: Mapping[str, int], last: Map
 
     Returns
     -------
-    list of str
+    list of Moved
         What to tell the person who moved one.
 
     Raises
@@ -90,14 +90,17 @@ def follow(registry: Registry, name: str, versions: Mapping[str, int], last: Map
     RegistryError
         When MLflow does not answer or refuses.
     """
-    known, moved = mark(name), list[str]()
+    known, moved = mark(name), list[Moved]()
     for model, number in versions.items():
         there = registry.version_of(model)
-        if there not in (None, number, last.get(model), known.models.get(model)):
-            moved.append(
-                f"MLflow's alias {model} was moved by hand to v{there}, and was set to v{number}: it names the model's newest "
-                f"version. To have the other one served, run: millrace pin {name} v{there} --reason …"
+        before = last.get(model) or known.models.get(model)
+        if there not in (None, number, before, known.models.get(model)):
+            found = "was moved by hand to" if before else "was there before Millrace had set it, at"
+            said = (
+                f"MLflow's alias {model} {found} v{there}, and was set to v{number}: it names the model's newest version. To "
+                f"have the other one served, run: millrace pin {name} v{there} --reason …"
             )
+            moved.append(Moved(said, by_hand=before is not None))
         if there != number:
             registry.alias(model, number)
     if versions:

@@ -52,7 +52,7 @@ def follow(
         When MLflow does not answer or refuses.
     """
     name, fresh = dataset.name, set(report.versions.values())
-    report.problems += alias.follow(registry, name, report.versions, {model: last.version for model, last in before.items()})
+    _tell(report, *alias.follow(registry, name, report.versions, {model: last.version for model, last in before.items()}))
     now, again = _there(dataset, registry, newest, gone, crowned, report)
     number = now.version.version if now and now.version else None
     if now is None or number is None:
@@ -65,9 +65,14 @@ def follow(
     if reigning and not published and (known.version, known.tags.get("promoted")) != (number, says["promoted"]):
         registry.rewrite(number, lambda said: versions.crowned(said, reigning))
     tags = {"served": why, "paused": str(orders.pause or ""), **says}
-    moved = alias.serve(registry, name, number, tags, says if published else {})
-    if moved:
-        (report.problems if moved.by_hand or not before else report.notes).append(moved.said)
+    if moved := alias.serve(registry, name, number, tags, says if published else {}):
+        _tell(report, moved)
+
+
+def _tell(report: PublishReport, *moved: alias.Moved) -> None:
+    """Tell of moved aliases: it is a problem where a person has moved one, and a note where that is not sure."""
+    for one in moved:
+        (report.problems if one.by_hand else report.notes).append(one.said)
 
 
 def _there(

@@ -65,14 +65,15 @@ class InferReport:
     nulls: int = 0
     refolded: int = 0
     files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         if not self.events:
-            return "; ".join(["no new events", *self._remembered(), *self.problems])
+            return "; ".join(["no new events", *self._remembered(), *self.notes, *self.problems])
         said = f"{self.events:,} events by {len(self.versions)} models, served: {self.champion} v{self.served}"
         said += " (pinned)" if self.served != self.versions.get(self.champion) else ""
-        return "; ".join([said, *self._remembered(), *self.problems])
+        return "; ".join([said, *self._remembered(), *self.notes, *self.problems])
 
     def _remembered(self) -> list[str]:
         said = [f"memory was made again of {self.refolded:,} stored events"] if self.refolded else []
@@ -153,7 +154,9 @@ def _lineup(dataset: Dataset, report: InferReport) -> dict[str, Any]:
     now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
     elsewhere = checkpoints.published(table, [model for model in dataset.racing if model not in now.versions])
     if PRIOR not in now.versions or elsewhere or not Table(dataset.name, "examples").cursor("seq"):
-        _tell(report, *publish.begin(dataset))
+        problems, notes = publish.begin(dataset)
+        _tell(report, *problems)
+        report.notes += [note for note in notes if note not in report.notes]
         now, table = serving.current(dataset), Table(dataset.name, "checkpoints")
         _tell_of_absent(dataset, {model: one for model, one in elsewhere.items() if model not in now.versions}, table, report)
     if PRIOR not in now.versions or now.version is None:

@@ -48,15 +48,15 @@ class PublishReport:
         return "; ".join([f"published {said}" if said else "nothing to publish", *self.notes, *self.problems])
 
 
-def begin(dataset: Dataset) -> list[str]:
+def begin(dataset: Dataset) -> tuple[list[str], list[str]]:
     """Give every model a version that can be loaded in this environment, if it has none: at seq 0, or where its fold has come.
 
     The base rate comes to the head of the log, so that there is something to serve; of the others each comes as far as in a tick.
 
     Returns
     -------
-    list of str
-        What went wrong with a model, which holds up no other; and what was told when they were published.
+    list of str, list of str
+        What went wrong with a model, which holds up no other, or when they were published; and what was noted then.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def begin(dataset: Dataset) -> list[str]:
     report = publish(dataset.name) if waiting else PublishReport(dataset.name)
     if PRIOR in waiting and PRIOR not in report.versions and report.problems:
         raise RegistryError("; ".join(report.problems))
-    return [f"{one.model}: {one.problem}" for one in folds if one.problem] + report.problems
+    return [f"{one.model}: {one.problem}" for one in folds if one.problem] + report.problems, report.notes
 
 
 def publish(name: str, again: Sequence[str] = ()) -> PublishReport:
