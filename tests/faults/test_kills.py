@@ -53,7 +53,7 @@ def test_after_kills_at_points_and_at_moments_the_accounts_are_those_of_an_undis
     for seed, learn in enumerate(POLICIES):
         expected = expected_of(learn, shop, mlflow_store, zygotes[0])
         one = born(shop, mlflow_store, learn)
-        kills += suffering(one, zygotes, random.Random(seed), kills=4)
+        kills += suffering(one, zygotes, random.Random(seed), kills=2)
         assert account(one) == expected, f"seed {seed}, kills {kills}"
         assert zygotes[0].run(Order("verify"))[0].said == "", f"seed {seed}"
     assert kills.total() >= 18, kills
