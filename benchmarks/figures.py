@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,11 @@ def timed(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
+
+
+def peak() -> float:
+    """Return the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def median(repeat: int, once: Callable[[], tuple[float, float]]) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ import polars as pl
 from river import feature_extraction, linear_model, stats, utils
 from river.base import Classifier
 
-from benchmarks.figures import Figure, median, timed
+from benchmarks.figures import Figure, median, peak, timed
 from benchmarks.place import FLIGHTS, environment, land
 from millrace import Dataset, Schema, catalog, remembered
 from millrace.casting import UTC_MICROSECONDS
@@ -75,13 +75,15 @@ def memory(repeat: int) -> list[Figure]:
     ours, bare, ratio = median(repeat, _month)
     found = [Figure("memory, five windows over a month of flights", f"{ours:.2f} s", f"River's loop {bare:.2f} s", ratio)]
     with tempfile.TemporaryDirectory() as folder, environment(Path(folder)):
-        few, many = (_Cards(keys) for keys in _KEYS)
+        few = _Cards(_KEYS[0])
+        before = peak()
+        many = _Cards(_KEYS[1])
         pairs = [(many.tick(), few.tick()) for _ in range(max(9, repeat))]
-        size = remembered.path(many.name).stat().st_size
+        size, grown = remembered.path(many.name).stat().st_size, peak() - before
     for place, what in enumerate(("a tick", "processor time of a tick")):
         taken = [(a[place], b[place]) for a, b in pairs]
         large, small, ratio = median(len(taken), iter(taken).__next__)
-        said = f"{1000 * large:.0f} ms, file {size / 1e6:.0f} MB"
+        said = f"{1000 * large:.0f} ms, file {size / 1e6:.0f} MB, {grown:.0f} MB of memory more"
         found.append(
             Figure(f"{what} of 1,000 events, memory of 1,000,000 keys", said, f"of 1,000 keys {1000 * small:.0f} ms", ratio)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import statistics
@@ -12,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.figures import Figure, timed
+from benchmarks.figures import Figure, peak, timed
 from benchmarks.place import flights, land_by_day, place
 from millrace import catalog, publish, retention
 from millrace.run import run
@@ -37,10 +36,10 @@ def publishing(repeat: int) -> list[Figure]:
         few = statistics.median(timed(lambda: _publish(name)) for _ in range(5 * repeat))
         _multiply(name, MANY)
         many = statistics.median(timed(lambda: _publish(name)) for _ in range(5 * repeat))
-        before, disk = _peak(), _disk()
+        before, disk = peak(), _disk()
         report = retention.RetentionReport([], {})
         took = timed(lambda: vars(report).update(vars(retention.apply(catalog.load(name)))))
-        grown, left = _peak() - before, _disk()
+        grown, left = peak() - before, _disk()
     removed = f"{disk / 1e6:.0f} MB on disk before, {left / 1e6:.0f} MB after with {report.kept} kept; {grown:.0f} MB of memory"
     return [
         Figure(f"publish three models, {MANY:,} versions in MLflow", f"{many * 1000:.0f} ms", "with some twenty", many / few),
@@ -51,11 +50,6 @@ def publishing(repeat: int) -> list[Figure]:
 def _publish(name: str) -> None:
     report = publish.publish(name, again=MODELS)
     assert len(report.versions) == len(MODELS), report
-
-
-def _peak() -> float:
-    """Return the most memory that this process has had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _disk() -> int:
