@@ -147,7 +147,7 @@ class Remembered:
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
         self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file: keys that come lie far from each other
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        views.write_ahead(self._connection)
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millrace import views
 from millrace.errors import RegistryError
 from millrace.settings import settings
 
@@ -90,8 +91,7 @@ def _client(uri: str) -> MlflowClient:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode=wal")  # kept in the file; 2.5 times faster, and readers go on
+            views.write_ahead(connection)  # 2.5 times faster, too
     elif re.match(r"(postgresql|mysql|mssql)", uri):
         import sqlalchemy
 

@@ -8,7 +8,12 @@ has the damaged one open goes on with it, apart.
 from __future__ import annotations
 
 import fcntl
+import sqlite3
+import time
 from pathlib import Path
+
+_PATIENCE = 60.0
+"""Seconds."""
 
 
 def newest(first: Path) -> Path:
@@ -46,6 +51,23 @@ def replace(first: Path, damaged: Path) -> Path:
             for path in older.parent.glob(f"{older.name}*"):
                 path.unlink(missing_ok=True)
         return fresh
+
+
+def write_ahead(database: sqlite3.Connection) -> None:
+    """Have a database write ahead (WAL), so that readers go on beside a writer; it is kept in the file.
+
+    Of two that do so at once SQLite refuses one, whatever the timeout: it is asked again.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            if database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                database.execute("PRAGMA journal_mode=wal")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _all(first: Path) -> list[Path]:

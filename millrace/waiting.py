@@ -135,7 +135,7 @@ class WaitingRoom:
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
         self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        views.write_ahead(self._connection)
         self._connection.execute("PRAGMA synchronous=NORMAL")  # or a power cut could leave pages that look whole and are old
         self._connection.execute("PRAGMA cache_size=-65536")
         self._connection.executescript(_SCHEMA)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -64,3 +67,21 @@ def test_who_has_the_damaged_one_open_goes_on_apart(first: Path) -> None:
     assert new.execute("SELECT id FROM known").fetchall() == [(1,), (3,)]
     for connection in (old, new):
         connection.close()
+
+
+def test_all_that_have_a_database_write_ahead_at_once_may(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    for _ in range(20):
+        path.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("CREATE TABLE known (id)")
+        together = Barrier(4)
+
+        def begin(together: Barrier = together) -> str:
+            with closing(sqlite3.connect(path, timeout=20)) as database:
+                together.wait()
+                views.write_ahead(database)
+                return str(database.execute("PRAGMA journal_mode").fetchone()[0])
+
+        with ThreadPoolExecutor(4) as threads:
+            assert [one.result() for one in [threads.submit(begin) for _ in range(4)]] == ["wal"] * 4
