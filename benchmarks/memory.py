@@ -158,5 +158,6 @@ class _Cards:
         raw = rows.select("card", "amount")
         with Remembered(catalog.load(self.name)) as remembered:
             events = rows.select("event_id", "event_time", clock="event_time", raw=raw.to_struct())
+            remembered.follow()
             remembered.fold(events, raw.select("amount"), at)
             remembered.keep(at)
