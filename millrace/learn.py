@@ -2,8 +2,7 @@
 
 Join, note the outcomes that are final, fold each model, score the race and promote, publish: each step has its own commit, and
 each can be cut off and done again. Models fold on their own: one that fails does not hold up the others. A race that cannot be
-scored holds up no publication. While learning is
-paused, nothing is joined or folded: answers wait where they are.
+scored holds up no publication. While learning is paused, nothing is joined or folded: answers wait where they are.
 """
 
 from __future__ import annotations

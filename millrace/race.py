@@ -300,5 +300,7 @@ def _store(dataset: Dataset, race: Race, standings: Table, orders: Orders) -> No
 def standings(name: str) -> list[dict[str, Any]]:
     """Return the rows of the table ``standings`` as they are now, a row a model, in the order of their names."""
     table = Table(name, "standings")
-    rows = table.read(where=pl.col("outcome") == table.cursor("matured")) if table.cursor("matured") else None
-    return [] if rows is None else rows.sort("at").unique("model", keep="last").sort("model").to_dicts()
+    if not (cursor := table.cursor("matured")):
+        return []
+    rows = table.read(where=pl.col("outcome") == cursor)
+    return rows.sort("at").unique("model", keep="last").sort("model").to_dicts()

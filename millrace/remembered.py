@@ -42,7 +42,7 @@ _NEXT = "SELECT part, key, seen FROM key WHERE (part, key) > (?, ?) ORDER BY par
 _AT_ONCE = 500
 """Keys in one question; SQLite's older limit is 999."""
 _PAGE = 4_096
-"""Bytes of a page in the file."""
+"""Bytes of a page in the file: few, since keys that come lie far from each other."""
 EVENTS_AT_ONCE = 20_000
 _NEVER = -(2**62)
 WORTH_KEEPING = 50_000
@@ -146,7 +146,7 @@ class Remembered:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path or ":memory:", timeout=60, isolation_level=None)
-        self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file: keys that come lie far from each other
+        self._connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file
         views.write_ahead(self._connection)
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA cache_size=-65536")

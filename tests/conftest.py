@@ -83,6 +83,13 @@ def undone(lived: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 
 @pytest.fixture
+def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """The ``life`` of a module, which is lived once, for what changes it."""
+    with undone(life, monkeypatch) as shop:
+        yield shop
+
+
+@pytest.fixture
 def shop(place: Path, mlflow_store: Path) -> Iterator[Shop]:
     """A shop that asks of each order whether it will be sent back."""
     (place / "mlruns").mkdir()

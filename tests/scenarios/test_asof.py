@@ -16,7 +16,7 @@ from millrace.registry import CHAMPION, Registry
 from millrace.replay import replay
 from millrace.tables import Table
 from millrace.validate import validate
-from tests.conftest import settled, undone
+from tests.conftest import settled
 from tests.scenarios.test_explain import HOUR
 from tests.shop import Shop
 
@@ -30,13 +30,6 @@ def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterat
         for hour in range(3):
             shop.arrive(HOUR.format(hour))
             shop.tick()
-        yield shop
-
-
-@pytest.fixture
-def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The same, for what changes it."""
-    with undone(life, monkeypatch) as shop:
         yield shop
 
 

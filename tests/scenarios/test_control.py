@@ -25,7 +25,7 @@ from millrace.proof import verify
 from millrace.registry import CHAMPION, Registry
 from millrace.replay import replay
 from millrace.tables import Table
-from tests.conftest import settled, undone
+from tests.conftest import settled
 from tests.scenarios.test_crash import Crash
 from tests.scenarios.test_upgrade import upgrade
 from tests.shop import Shop
@@ -48,13 +48,6 @@ def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterat
             live(shop, first, last)
         # MLflow keeps its connection to a file that was undone, so what it says may be newer than what is known of it.
         (shop.place / "root" / "shop" / ".champion").unlink()
-        yield shop
-
-
-@pytest.fixture
-def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The same, for what changes it."""
-    with undone(life, monkeypatch) as shop:
         yield shop
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -18,7 +18,7 @@ from millrace.explanation import Explanation, PredictionRow
 from millrace.infer import load
 from millrace.replay import replay
 from millrace.tables import Table
-from tests.conftest import settled, undone
+from tests.conftest import settled
 from tests.scenarios.test_examples_that_fail import FRAGILE, orders
 from tests.shop import Shop
 
@@ -31,20 +31,13 @@ HOUR = """
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Shop:
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Shop:
     """The shop after three ticks, an hour each."""
     with settled(tmp_path_factory.mktemp("life"), mlflow_store) as shop:
         for hour in range(3):
             shop.arrive(HOUR.format(hour))
             shop.tick()
     return shop
-
-
-@pytest.fixture
-def lived(whole: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """That life; what a test does to it is undone."""
-    with undone(whole, monkeypatch) as shop:
-        yield shop
 
 
 def rewrite(shop: Shop, table: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:

@@ -21,7 +21,7 @@ from millrace.race import would
 from millrace.run import run
 from millrace.status import status
 from millrace.tables import Table
-from tests.conftest import CHECKOUT, settled, undone
+from tests.conftest import CHECKOUT, settled
 from tests.scenarios.test_upgrade import upgrade
 from tests.shop import Shop
 
@@ -46,7 +46,7 @@ def promoted(shop: Shop) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
     """A life with a promotion by evidence: logistic learns in its first hour who sends back."""
     with settled(tmp_path_factory.mktemp("life"), mlflow_store) as shop:
         shop.change("    labels=Labels(window=timedelta(days=1)),\n", "")
@@ -55,13 +55,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Itera
         for first, count in ((0, 60), (60, 120), (180, 60)):
             shop.arrive(orders(first, count))
             shop.tick()
-        yield shop
-
-
-@pytest.fixture
-def lived(whole: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """That life, as it was lived: what a test does to it is undone."""
-    with undone(whole, monkeypatch) as shop:
         yield shop
 
 

@@ -14,7 +14,7 @@ from millrace.proof import verify
 from millrace.replay import replay
 from millrace.status import status
 from millrace.tables import Table
-from tests.conftest import settled, undone
+from tests.conftest import settled
 from tests.shop import Shop
 
 TABLE = """
@@ -33,13 +33,6 @@ def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterat
         for hour in range(5):
             shop.arrive(TABLE.format(hour))
             shop.tick()
-        yield shop
-
-
-@pytest.fixture
-def lived(life: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    """The same, for what changes it."""
-    with undone(life, monkeypatch) as shop:
         yield shop
 
 

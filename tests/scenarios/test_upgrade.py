@@ -19,7 +19,7 @@ from millrace.infer import infer, load
 from millrace.ingest import ingest
 from millrace.status import status
 from millrace.tables import Table
-from tests.conftest import settled, undone
+from tests.conftest import settled
 from tests.shop import Shop
 
 HOUR = """
@@ -38,19 +38,13 @@ def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
+def life(tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Iterator[Shop]:
     place = tmp_path_factory.mktemp("upgrade") / "place"
     place.mkdir()
     with settled(place, mlflow_store) as shop:
         for hour in range(10, 14):
             shop.arrive(HOUR.format(hour))
             shop.tick()
-        yield shop
-
-
-@pytest.fixture
-def lived(once: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    with undone(once, monkeypatch) as shop:
         yield shop
 
 
